@@ -1,9 +1,9 @@
 """Typed configs: a pydantic model nested in the class that it configures, and errors that name key, file and way out.
 
 A configuration file is a tree of plain values. `load_yaml` reads it, `apply_overrides` changes single keys, `build`
-checks all of it against a `Config` class before any work starts. A field annotated
-`component("sensorium.recommenders")` holds `{name: lightgcn, ...}`: the name picks a registered class, the other keys are checked against that class's own
-nested `Config`, to any depth.
+checks all of it against a `Config` class before any work starts. A field annotated with
+`component("sensorium.recommenders")` holds `{name: lightgcn, ...}`: the name picks a registered class, the other keys
+are checked against that class's own nested `Config`, to any depth.
 """
 
 from __future__ import annotations
