@@ -1,8 +1,8 @@
 """The demo catalogue: a generated shop with a planted truth, free of licences and the same from the same seed.
 
-    world.py          the hidden state: topics, styles, tastes, popularity, arrival
-    texts.py          titles and descriptions: they show the topic        (words.py: the vocabulary)
-    covers.py         pictures: they show the style
-    interactions.py   rows: taste times popularity, planted noise, drift in time
-    generate.py       all of it, written as a data set with its planted truth beside it
+world.py          the hidden state: topics, styles, tastes, popularity, arrival
+texts.py          titles and descriptions: they show the topic        (words.py: the vocabulary)
+covers.py         pictures: they show the style
+interactions.py   rows: taste times popularity, planted noise, drift in time
+generate.py       all of it, written as a data set with its planted truth beside it
 """
