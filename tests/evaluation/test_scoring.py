@@ -27,6 +27,22 @@ def test_scores_do_not_depend_on_the_place_in_a_tile(dim: int) -> None:
         assert torch.equal(score(np.arange(first, last)), whole[first:last])
 
 
+@pytest.mark.parametrize("count", [1, 2, 11, 12, 63, 64, 65, 1023, 1025, 1035, 2047])
+def test_scores_do_not_depend_on_what_else_competes(count: int) -> None:
+    """SV-8: a part of the catalogue, down to one item, gets the bits that the whole catalogue gives it."""
+    rng = np.random.default_rng(count)
+    users = rng.normal(size=(10, 64)).astype(np.float32)
+    items = rng.normal(size=(2050, 64)).astype(np.float32)
+    columns = np.sort(rng.permutation(2050)[:count])
+    found = []
+    for chosen in (None, columns):
+        catalogue = Catalogue(Vectors(users, items), 2050, chosen)
+        scores = torch.empty(catalogue.tile_rows, 2064)
+        list(catalogue.tiles(np.arange(10), scores))
+        found.append(scores[:10, : catalogue.width])
+    assert torch.equal(found[1], found[0][:, columns])
+
+
 def test_a_tile_of_a_large_catalogue_stays_small() -> None:
     catalogue = Catalogue(Vectors(np.ones((1, 1), np.float32), np.ones((3_000_000, 1), np.float32)), 3_000_000)
     assert catalogue.tile_rows * catalogue.width * 4 <= TILE_BYTES["cpu"] * 1.1

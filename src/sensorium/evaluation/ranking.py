@@ -126,11 +126,11 @@ def rank(scorer: Scorer, task: RankingTask, *, k: int, tie_order: Integers, bloc
         stride = chooser.scores.shape[1]
         for start in range(0, n, block):
             part = task.rows(start, min(start + block, n))
-            masked = torch.from_numpy(_mask_places(part, columns, stride)).to(catalogue.device)
-            bounds = torch.from_numpy(np.searchsorted(masked.cpu().numpy(), np.arange(len(part) + 1) * stride)).tolist()
+            hidden, bounds = _hidden(part, columns, stride)
+            masked = torch.from_numpy(hidden).to(catalogue.device)
             for first, last in catalogue.tiles(part.query, chooser.scores):
-                hidden = masked[bounds[first] : bounds[last]] - first * stride
-                chooser.scores.view(-1).index_fill_(0, hidden, float("-inf"))
+                of_tile = masked[bounds[first] : bounds[last]] - first * stride
+                chooser.scores.view(-1).index_fill_(0, of_tile, float("-inf"))
                 best = chooser.choose(last - first)
                 chosen, scores = best.columns.cpu().numpy(), best.scores.cpu().numpy()
                 _refuse_nan(scores, part.query[first:last], scorer)
@@ -197,14 +197,15 @@ def rank_candidates(
     return items[order], scores[order]
 
 
-def _mask_places(task: RankingTask, columns: Integers | None, stride: int) -> Integers:
-    """Return query row * stride + column for every masked item that competes, ascending."""
+def _hidden(task: RankingTask, columns: Integers | None, stride: int) -> tuple[Integers, Integers]:
+    """Return row * stride + column of every masked item that competes, and where each query's begin: int64 [n+1]."""
     rows = np.repeat(np.arange(len(task)), np.diff(task.mask_offsets))
     if columns is None:
-        return rows * stride + task.mask_items
-    column = np.searchsorted(columns, task.mask_items)
-    competes = columns[np.minimum(column, len(columns) - 1)] == task.mask_items
-    return np.asarray(rows[competes] * stride + column[competes])
+        return rows * stride + task.mask_items, task.mask_offsets
+    column = np.minimum(np.searchsorted(columns, task.mask_items), len(columns) - 1)
+    competes = columns[column] == task.mask_items
+    offsets = np.concatenate([[0], np.cumsum(competes)])[task.mask_offsets]
+    return rows[competes] * stride + column[competes], offsets
 
 
 def _refuse_nan(scores: npt.NDArray[np.float32], query: Integers, scorer: Scorer) -> None:

@@ -189,7 +189,7 @@ def task_from_rows(
         "queries_with_unreachable_targets_only": len(asked) - len(query),
     }
     if n_users is not None:
-        excluded["users_without_targets"] = n_users - len(asked)
+        excluded["users_without_targets"] = int(n_users) - len(asked)
     mask_keys = mask_keys[_contains(query, mask_keys // n_items)]
     return RankingTask(
         n_items,
