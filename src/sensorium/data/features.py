@@ -1,0 +1,115 @@
+"""Feature matrices of items: given ones are checked and written the same way as encoded ones are read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from sensorium.core.errors import DataError
+from sensorium.core.files import digest, write_json, write_npy
+from sensorium.data.dataset import Dataset
+from sensorium.data.schema import FeatureInfo
+from sensorium.data.store import write_info
+
+Provenance = dict[str, Any] | Literal["unknown"]
+
+
+def add_features(
+    dataset: Dataset,
+    name: str,
+    x: npt.NDArray[Any],
+    present: npt.NDArray[np.bool_] | None = None,
+    *,
+    provenance: Provenance = "unknown",
+) -> Dataset:
+    """Add a given feature matrix to a data set and return it as it now is.
+
+    A row that is zero or not finite cannot be content: it becomes missing, with a notice and a count (case MM-3).
+
+    Args:
+        dataset: The data set; its folder is written to.
+        name: How models name the features, such as "text" or "image".
+        x: Any float or integer type [I, d], row = item id.
+        present: bool [I]; None takes all rows with content.
+        provenance: What made the matrix, or "unknown".
+
+    Raises:
+        DataError: The matrix has another number of rows than the data set has items, or is no matrix of numbers.
+    """
+    kept, mask, notices = check_features(name, x, present, dataset.n_items)
+    folder = dataset.root / "features" / f"{name}-given-{digest(kept, mask)[:8]}"
+    info = write_features(folder, dataset.root, kept, mask, provenance)
+    description = dataset.info.model_copy(
+        update={
+            "features": {**dataset.info.features, name: info},
+            "notices": [*dataset.info.notices, *(notice for notice in notices if notice not in dataset.info.notices)],
+        }
+    )
+    write_info(dataset.root, description)
+    return Dataset(dataset.root, description)
+
+
+def check_features(
+    name: str, x: npt.NDArray[Any], present: npt.NDArray[np.bool_] | None, n_items: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], list[str]]:
+    """Return the matrix as float32 with zeros where there is no content, its mask, and what people should know.
+
+    Raises:
+        DataError: As for `add_features`.
+    """
+    if x.ndim != 2 or not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
+        raise DataError(
+            f"features '{name}' are {x.dtype} of shape {list(x.shape)}: a matrix of numbers [items, d] is needed"
+        )
+    if len(x) != n_items:
+        raise DataError(
+            f"features '{name}' have {len(x):,} rows and the data set has {n_items:,} items: one row per item, in id order"
+        )
+    if present is not None and (present.dtype != bool or present.shape != (n_items,)):
+        raise DataError(
+            f"the mask of features '{name}' is {present.dtype} {list(present.shape)}: bool [{n_items}] is needed"
+        )
+    claimed = np.ones(n_items, dtype=bool) if present is None else present
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and so missing
+        values = x.astype(np.float32)
+    finite = np.isfinite(values).all(axis=1)
+    zero = finite & ~values.any(axis=1)
+    mask = claimed & finite & ~zero
+    notices = []
+    for what, rows in [("not finite", claimed & ~finite), ("all zero", claimed & zero)]:
+        if rows.any():
+            shown = ", ".join(str(item) for item in np.flatnonzero(rows)[:3])
+            notices.append(
+                f"features '{name}': {rows.sum():,} rows are {what} (first items: {shown}) and count as missing"
+            )
+    return np.where(mask[:, None], values, np.float32(0)), mask, notices
+
+
+def write_features(
+    folder: Path, root: Path, x: npt.NDArray[np.float32], present: npt.NDArray[np.bool_], provenance: Provenance
+) -> FeatureInfo:
+    """Write a checked matrix into a folder that appears whole, and return its entry for `dataset.json`."""
+    info = FeatureInfo(
+        folder=folder.relative_to(root).as_posix(),
+        dim=x.shape[1],
+        dtype=str(x.dtype),
+        items=len(x),
+        present=int(present.sum()),
+        provenance=provenance,
+        digest=digest(x, present),
+    )
+    if not folder.exists():  # its name holds the digest: what is there is this
+        temporary = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
+        try:
+            write_npy(temporary / "pooled.npy", x)
+            write_npy(temporary / "present.npy", present)
+            write_json(temporary / "manifest.json", info.model_dump(mode="json"))
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return info
