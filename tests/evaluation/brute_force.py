@@ -1,5 +1,4 @@
-"""The metrics of collaborative.md 3.7 as a person would write them down: loops, no arrays. What the fast path is held
-against."""
+"""The metrics of collaborative.md 3.7 in plain loops, as a person would write them: what the fast path must equal."""
 
 import math
 from collections.abc import Sequence

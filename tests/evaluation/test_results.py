@@ -53,6 +53,8 @@ def test_lists_that_do_not_fit_are_refused() -> None:
         measure(task, np.zeros((len(task), 3), np.int32), ks=[5], metrics=["recall"])
     with pytest.raises(ValueError, match="lists of shape"):
         measure(task, np.zeros((len(task) + 1, 5), np.int32), ks=[5], metrics=["recall"])
+    with pytest.raises(ValueError, match="has a target"):
+        measure(list_task(5, np.arange(2)), np.zeros((2, 1), np.int32), ks=[1], metrics=["recall"])
 
 
 def test_no_query_gives_an_empty_summary() -> None:

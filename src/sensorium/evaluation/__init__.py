@@ -1,5 +1,4 @@
-"""Evaluation: full ranking, metrics, intervals and tests, for anything that scores items. Arrays and protocols, no
-model.
+"""Evaluation of anything that scores items: full ranking, metrics, intervals, tests. Arrays and protocols, no model.
 
 The way through the room: `tasks` says who is asked, what is right and what is masked; `scoring` and `ranking` make the
 lists of a scorer; `lists` reads those of any other system; `results` measures lists with `metrics`; `bootstrap` and

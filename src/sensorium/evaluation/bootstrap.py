@@ -60,8 +60,7 @@ def mean_interval(values: npt.ArrayLike, *, seed: int = 0, resamples: int = 1000
 def mean_intervals(
     values: Mapping[str, npt.ArrayLike], *, seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> dict[str, Interval]:
-    """Return the same for several metrics of the same queries (`RankingResult.per_query`), with the same draws for
-    all."""
+    """Return the same for several metrics of the same queries (`RankingResult.per_query`), drawn together."""
     if not values:
         return {}
     table = np.stack([_checked(name, column) for name, column in values.items()], axis=1)  # [n, metrics]

@@ -1,5 +1,4 @@
-"""Where a number comes from: the same lists, measured on the targets of one bucket of items, warm or cold, rare or
-popular.
+"""Where a number comes from: a ranking measured on the targets of one bucket of items, warm or cold, rare or popular.
 
 Buckets are by the number of train rows of an item (DESIGN 4): 0, 1-5, 6-20, more than 20. Two questions are asked of a
 bucket. Among the whole catalogue, does the model find these items? (`measure_buckets`, from lists that exist.) And
@@ -94,8 +93,7 @@ def evaluate_within(
     item_count: Integers | None = None,
     n_users: int | None = None,
 ) -> RankingResult:
-    """Rank the items of one bucket among themselves: only they compete, only they count as right; arguments as for
-    `evaluate`."""
+    """Rank the items of one bucket among themselves: only they compete and count as right; else as `evaluate`."""
     part = restrict(task, items, candidates=items)
     return evaluate(
         scorer,

@@ -1,5 +1,4 @@
-"""Any system's lists on a data set's split, measured exactly as the project's own: external ids in, the same numbers
-out.
+"""Any system's lists on a data set's split, by external ids, measured exactly as the project's own.
 
 A file has one row per recommended item: a user id, an item id, and the item's `rank` (1 or 0 first) or a `score`
 (larger is better; equal scores are ordered by the permutation that orders them for every model). Lists are measured as

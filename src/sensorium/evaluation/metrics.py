@@ -1,5 +1,4 @@
-"""The metrics of a ranking (collaborative.md 3.7), each one function of a few lines over arrays that hold a whole block
-of lists.
+"""The metrics of a ranking (collaborative.md 3.7), each one function of a few lines over a whole block of lists.
 
 Two kinds. A *query metric* gives one value per query (a user, or a history) from `Relevance`: which places of its list
 hold a target. A *list metric* gives one number for all lists from `Exposure`: how often each item was shown. Both are
@@ -106,8 +105,7 @@ Metric = QueryMetric | ListMetric
 def query_metric(
     summary: str, *, higher_is_better: bool = True
 ) -> Callable[[Callable[[Relevance, int], Floats]], QueryMetric]:
-    """Make a query metric of a function `(relevance, k) -> float64 [n]`; the summary is shown by `sensorium list
-    metrics`."""
+    """Make a query metric of a function `(relevance, k) -> float64 [n]`; the summary is for people who choose one."""
     return lambda function: QueryMetric(function, summary, higher_is_better)
 
 

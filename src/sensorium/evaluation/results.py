@@ -1,5 +1,4 @@
-"""Measuring lists: every metric at every k in one pass over blocks of lists, and the result that a run keeps. Without
-torch."""
+"""Measuring lists: every metric at every k in one pass over blocks, and the result that a run keeps. Without torch."""
 
 from __future__ import annotations
 
@@ -100,10 +99,12 @@ def measure(
     Raises:
         UnknownNameError: A metric that is in no registry.
         ConfigError: A metric lacks what it needs.
-        ValueError: The lists don't fit the task or the ks.
+        ValueError: The lists don't fit the task or the ks, or a query has no target.
     """
     if lists.shape[0] != len(task) or not ks or min(ks) < 1 or lists.shape[1] < max(ks):
         raise ValueError(f"lists of shape {list(lists.shape)} for {len(task)} queries and k = {list(ks)}")
+    if len(task) and task.n_targets.min() < 1:
+        raise ValueError("every query of a task that is measured has a target")
     loaded = load_metrics(metrics)
     per_query = {
         f"{name}@{k}": np.empty(len(task), dtype=np.float64)
@@ -188,8 +189,7 @@ def _once(lists: Lists) -> Lists:
 
 
 def _hits(task: RankingTask, lists: Lists) -> Booleans:
-    """Return which places of the lists hold a target: bool [n, K], by a search in the ascending (query, target)
-    keys."""
+    """Return which places of the lists hold a target: bool [n, K], by a search in the ascending keys of the targets."""
     keys = np.arange(len(task))[:, None] * task.n_items + lists
     place = np.minimum(np.searchsorted(task.target_keys, keys), len(task.target_keys) - 1)
     return np.asarray((task.target_keys[place] == keys) & (lists >= 0))
@@ -205,8 +205,7 @@ def _exposure(task: RankingTask, lists: Lists, item_count: Integers | None, n_us
 def _tie_shares(
     scores: npt.NDArray[np.floating[Any]], tie_at_cut: Booleans | None, ks: Sequence[int]
 ) -> dict[int, float]:
-    """Return the share of lists whose k-th score is also that of the next item, for each k where the next item is
-    known."""
+    """Return for each k, where the next item is known, the share of lists whose k-th score is also the next one."""
     shares: dict[int, float] = {}
     for k in ks:
         if k < scores.shape[1]:

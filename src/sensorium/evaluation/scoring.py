@@ -131,8 +131,7 @@ def _shape(scorer: Scorer, method: str, found: Tensor) -> str:
 
 @contextmanager
 def evaluating(scorer: Scorer) -> Iterator[None]:
-    """Without gradients, and with a module in evaluation mode for the time of the block: dropout never meets a
-    metric."""
+    """Work without gradients and with a module in evaluation mode: dropout never meets a metric."""
     training = scorer if isinstance(scorer, torch.nn.Module) and scorer.training else None
     if training is not None:
         training.eval()

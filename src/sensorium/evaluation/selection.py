@@ -1,5 +1,4 @@
-"""The number that chooses a model: "recall@20" in a config, checked before any data are read (case CF-3). Without
-torch."""
+"""The number that chooses a model: "recall@20" in a config, checked before any data are read (CF-3). Without torch."""
 
 from __future__ import annotations
 

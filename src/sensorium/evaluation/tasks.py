@@ -265,8 +265,7 @@ def restrict(task: RankingTask, items: Booleans, candidates: Booleans | None = N
 
 
 def shard(task: RankingTask, index: int, count: int) -> RankingTask:
-    """Return the part of the queries that process `index` of `count` answers; `ranking.join` puts the lists together
-    again."""
+    """Return the queries that process `index` of `count` answers; `ranking.join` puts their lists together again."""
     return task.rows(len(task) * index // count, len(task) * (index + 1) // count)
 
 

@@ -2,10 +2,9 @@
 
 Each column's score and place in the tie order become one whole number, so that no two columns of a row are equal: the
 larger number is the better item. Making and searching these numbers for a whole row costs more than the matrix product
-that made the scores,
-so wide rows are thinned out first: the row is cut into groups of columns, and only the k+1 groups with the largest
-maxima are looked at. That is exact when the k-th largest maximum is greater than the next one, since then every column
-of the other groups is below k others. The few rows for which it isn't (maxima that are equal) are searched whole.
+that made the scores, so wide rows are thinned out first: the row is cut into groups of columns, and only the k+1 groups
+with the largest maxima are looked at. That is exact when the k-th largest maximum is greater than the next one, since
+then every column of the other groups is below k others. The few rows for which it isn't are searched whole.
 """
 
 from __future__ import annotations
@@ -51,8 +50,7 @@ class Chooser:
         device = places.device
         rank = places.argsort().argsort()  # 0..width-1, so that it fits the low half of a key and can be inverted
         self._column = rank.argsort()
-        # Group g holds the columns g, g + groups, g + 2 groups, ...: its maximum is then a maximum of whole slices of
-        # the row.
+        # Group g holds the columns g, g + groups, g + 2 groups, ...: all maxima are then one of whole slices of the row.
         self._low = torch.full((padded,), _LOW - self.width, device=device)
         self._low[: self.width] = _LOW - rank
         self._low_by_group = self._low.view(GROUP_WIDTH, self._groups).T.contiguous()
