@@ -50,7 +50,7 @@ class Chooser:
         device = places.device
         rank = places.argsort().argsort()  # 0..width-1, so that it fits the low half of a key and can be inverted
         self._column = rank.argsort()
-        # Group g holds the columns g, g + groups, g + 2 groups, ...: all maxima are then one of whole slices of the row.
+        # Group g holds the columns g, g + groups, g + 2 groups, ...: maxima are then taken of whole slices of a row.
         self._low = torch.full((padded,), _LOW - self.width, device=device)
         self._low[: self.width] = _LOW - rank
         self._low_by_group = self._low.view(GROUP_WIDTH, self._groups).T.contiguous()
