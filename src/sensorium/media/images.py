@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from sensorium.core.files import atomic_path
+from sensorium.core.files import write_bytes
 from sensorium.media.errors import MediaError
 
-__all__ = ["MAX_PIXELS", "MediaError", "read_image", "write_image"]
+__all__ = ["MAX_PIXELS", "MediaError", "encode_image", "read_image", "write_image"]
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
@@ -76,13 +76,26 @@ def read_image(source: str | Path | bytes) -> Image.Image:
             raise _damaged(error, content, name) from None
 
 
-def write_image(path: str | Path, image: Image.Image, *, quality: int = 90) -> None:
-    """Write a picture atomically as JPEG, PNG or WebP, by the suffix of its name.
+def encode_image(image: Image.Image, kind: str, *, quality: int = 90) -> bytes:
+    """Return a picture as the bytes of a JPEG, PNG or WebP file.
 
     Args:
-        path: The file, with suffix .jpg, .jpeg, .png or .webp.
         image: The picture.
-        quality: For JPEG and WebP, 1 to 95. JPEG keeps full colour resolution (4:4:4).
+        kind: "JPEG" (with full colour resolution, 4:4:4), "PNG" or "WEBP".
+        quality: For JPEG and WebP, 1 to 95.
+    """
+    options: dict[str, dict[str, int]] = {
+        "JPEG": {"quality": quality, "subsampling": 0},
+        "WEBP": {"quality": quality},
+        "PNG": {},
+    }
+    stream = io.BytesIO()
+    image.save(stream, format=kind, **options[kind])
+    return stream.getvalue()
+
+
+def write_image(path: str | Path, image: Image.Image, *, quality: int = 90) -> None:
+    """Write a picture atomically as JPEG, PNG or WebP, by the suffix of its name; see `encode_image`.
 
     Raises:
         MediaError: Another suffix; the message names those that can be written.
@@ -91,11 +104,7 @@ def write_image(path: str | Path, image: Image.Image, *, quality: int = 90) -> N
     kind = WRITTEN.get(path.suffix.lower())
     if kind is None:
         raise MediaError("undecodable", f"pictures are written as {', '.join(WRITTEN)}", str(path))
-    options: dict[str, int] = {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"quality": quality}}.get(
-        kind, {}
-    )
-    with atomic_path(path) as temporary:
-        image.save(temporary, format=kind, **options)
+    write_bytes(path, encode_image(image, kind, quality=quality))
 
 
 def _content(path: Path) -> bytes:

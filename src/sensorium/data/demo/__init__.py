@@ -6,3 +6,9 @@ covers.py         pictures: they show the style
 interactions.py   rows: taste times popularity, planted noise, drift in time
 generate.py       all of it, written as a data set with its planted truth beside it
 """
+
+from sensorium.data.demo.config import DemoConfig
+from sensorium.data.demo.generate import generate_demo
+from sensorium.data.demo.truth import PlantedTruth, read_truth
+
+__all__ = ["DemoConfig", "PlantedTruth", "generate_demo", "read_truth"]
