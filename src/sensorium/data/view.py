@@ -1,0 +1,122 @@
+"""What training may see: the train rows of a split, item features, user attributes. Nothing else.
+
+A model is built as `Model(view, config)` and never meets the data set, so that test rows have no way in: two splits
+with the same train rows give the same view, bit for bit, whatever their other rows are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from sensorium.core.errors import DataError
+from sensorium.core.registry import did_you_mean
+from sensorium.data.dataset import Dataset, Features
+from sensorium.data.splits import TRAIN, Split
+
+Integers = npt.NDArray[np.int64]
+Attributes = Mapping[str, tuple[Integers, list[str]]]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainView:
+    """The train rows, sorted by (user, item), and what is known of users and items.
+
+    Attributes:
+        n_users: U.
+        n_items: I.
+        user: int64 [E], the user of each train row.
+        item: int64 [E], its item.
+        timestamp: int64 [E], milliseconds since the epoch, UTC; None without time.
+        seed: Of the models that are built from this view.
+        features: Name -> (x float32 [I, d], present bool [I]), read when first asked for.
+        attributes: Name of a sensitive column -> (int64 [U], -1 = unknown; class names).
+    """
+
+    n_users: int
+    n_items: int
+    user: Integers
+    item: Integers
+    timestamp: Integers | None
+    seed: int
+    features: Mapping[str, Features]
+    attributes: Attributes
+
+    @cached_property
+    def matrix(self) -> csr_matrix:
+        """Who had what: float32 [U, I] of ones."""
+        offsets = np.concatenate([[0], np.cumsum(self.user_count)])
+        return csr_matrix((np.ones(len(self.item), np.float32), self.item, offsets), (self.n_users, self.n_items))
+
+    @cached_property
+    def user_count(self) -> Integers:
+        """Train rows of each user: int64 [U]."""
+        return np.bincount(self.user, minlength=self.n_users)
+
+    @cached_property
+    def item_count(self) -> Integers:
+        """Train rows of each item, n_i: int64 [I]."""
+        return np.bincount(self.item, minlength=self.n_items)
+
+
+class _LazyFeatures(Mapping[str, Features]):
+    """Features of a data set, each read when it is first asked for and then kept."""
+
+    def __init__(self, dataset: Dataset, names: Sequence[str]) -> None:
+        self._dataset = dataset
+        self._read: dict[str, Features | None] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Features:
+        found = self._read[name]
+        if found is None:
+            found = self._read[name] = self._dataset.features(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+
+def train_view(dataset: Dataset, split: Split, *, features: Sequence[str] | None = None, seed: int = 0) -> TrainView:
+    """Return what training may see of a split.
+
+    Args:
+        dataset: The data set of the split; its features and attributes are read, none of its rows.
+        split: The split; its train rows are read.
+        features: Names of the item features that models may read; None means all of them.
+        seed: Of the models that are built from the view.
+
+    Raises:
+        DataError: The split is of another data set, or a feature is unknown.
+    """
+    if (split.n_users, split.n_items) != (dataset.n_users, dataset.n_items):
+        raise DataError(
+            f"the split has {split.n_users} users and {split.n_items} items and '{dataset.name}' has "
+            f"{dataset.n_users} and {dataset.n_items}: it is a split of other data"
+        )
+    known = dataset.feature_names
+    for name in features or ():
+        if name not in known:
+            raise DataError(
+                f"'{dataset.name}' has no features '{name}'{did_you_mean(name, known)} "
+                f"(known: {', '.join(known) or 'none'})"
+            )
+    train = np.flatnonzero(split.label == TRAIN)
+    train = train[np.lexsort((split.item[train], split.user[train]))]
+    return TrainView(
+        n_users=split.n_users,
+        n_items=split.n_items,
+        user=split.user[train],
+        item=split.item[train],
+        timestamp=None if split.timestamp is None else split.timestamp[train],
+        seed=seed,
+        features=_LazyFeatures(dataset, known if features is None else features),
+        attributes=dataset.attributes(),
+    )
