@@ -1,0 +1,1 @@
+"""Models that rank a catalogue: the protocol in `base.py`, and one file for each method."""
