@@ -118,5 +118,6 @@ def _scan(file: Path, *, row_index_name: str | None = None, row_index_offset: in
 def _users(file: Path) -> pl.LazyFrame:
     """Return the users with the age in years and in the seven buckets of MovieLens-1M."""
     age = pl.col("age").cast(pl.Int32)
-    bucket = age.cut(list(AGE_EDGES), labels=list(AGE_NAMES), left_closed=True).cast(pl.String)
+    passed = pl.sum_horizontal([(age >= edge).cast(pl.Int32) for edge in AGE_EDGES])
+    bucket = passed.replace_strict(dict(enumerate(AGE_NAMES)), return_dtype=pl.String)
     return _scan(file).select("user_id", age, "gender", "occupation", age_bucket=bucket)
