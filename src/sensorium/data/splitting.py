@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sensorium.core import config as core
 from sensorium.core.errors import DataError
@@ -245,18 +245,23 @@ class Column:
         """The keys of column."""
 
         column: str = Field("split", description="column of the interactions")
-        values: dict[str | int, Literal["train", "valid", "test"]] = Field(
-            {0: "train", 1: "valid", 2: "test"},
+        values: dict[str, Literal["train", "valid", "test"]] = Field(
+            {"0": "train", "1": "valid", "2": "test"},
             description="what its values mean; rows with another value are left out",
         )
+
+        @field_validator("values", mode="before")
+        @classmethod
+        def _numbers_as_text(cls, values: Any) -> Any:
+            return {str(key): part for key, part in values.items()} if isinstance(values, dict) else values
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     def assign(self, rows: SplitRows, seed: int) -> Assignment:
         """Label the rows as the column says."""
-        parts = {"train": TRAIN, "valid": VALID, "test": TEST}
-        meaning = {str(value): parts[part] for value, part in self.config.values.items()}
+        labels = {"train": TRAIN, "valid": VALID, "test": TEST}
+        meaning = {value: labels[part] for value, part in self.config.values.items()}
         given = rows.column(self.config.column).cast(pl.String)
         label = given.replace_strict(meaning, default=LEFT_OUT, return_dtype=pl.Int8).to_numpy()
         return Assignment(label, {"rows_with_another_value": int((label == LEFT_OUT).sum())})
