@@ -74,17 +74,20 @@ def test_killed_inside_either_phase(server: Server, new_run: NewRun, straight: t
     assert outcome(run) == straight
 
 
-def test_killed_between_any_two_writes(server: Server, new_run: NewRun, straight: tuple[Any, ...]):
+def test_killed_between_any_two_writes(server: Server, new_run: NewRun):
+    config = {**TWO_PHASES, "epochs": 2}
+    whole = new_run("whole")
+    assert Attempt(server, whole, config).ended() == "done"
     kills = 0
     while True:
         run = new_run(f"run-{kills}")
-        if Attempt(server, run, TWO_PHASES, kill_at_sync=kills + 1).ended() == "done":
+        if Attempt(server, run, config, kill_at_sync=kills + 1).ended() == "done":
             break
         kills += 1
-        assert Attempt(server, run, TWO_PHASES).ended() == "done", f"after kill {kills}"
-        assert outcome(run) == straight, f"after kill {kills}"
+        assert Attempt(server, run, config).ended() == "done", f"after kill {kills}"
+        assert outcome(run) == outcome(whole), f"after kill {kills}"
         assert not list(run.path.rglob(".*.tmp"))
-    assert kills > 30  # two records and four files in each of four epochs
+    assert kills > 15  # two records and four files in each of two epochs, and their folders
 
 
 def test_killed_at_random_moments_again_and_again(server: Server, new_run: NewRun):
@@ -93,17 +96,16 @@ def test_killed_at_random_moments_again_and_again(server: Server, new_run: NewRu
     begun = time.monotonic()
     assert Attempt(server, whole, config).ended() == "done"
     seconds = time.monotonic() - begun
-    moments, kills = random.Random(5), 0
-    for _ in range(200):
+    moments, ends = random.Random(5), []
+    for _ in range(8):
         attempt = Attempt(server, broken, config)
-        time.sleep(moments.uniform(0.02, 0.35) * seconds)
+        time.sleep(moments.uniform(0, 0.25) * seconds)
         with contextlib.suppress(ProcessLookupError):  # it may just have ended
             os.kill(attempt.process, signal.SIGKILL)
-        if (ended := attempt.ended()) == "done":
-            break
-        assert ended == "killed"
-        kills += 1
-    assert kills >= 3
+        ends.append(attempt.ended())
+    assert ends.count("killed") >= 2
+    assert "failed" not in ends
+    assert Attempt(server, broken, config).ended() == "done"
     assert outcome(broken) == outcome(whole)
     timing = broken.records("timing.jsonl")
     assert [record["epoch"] for record in timing] == list(range(1, 61))

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium import __version__
 from sensorium.core.errors import RunError, TrainingError
 from sensorium.core.files import atomic_path, read_json, read_safetensors, write_json, write_safetensors
+from sensorium.core.rundir import environment
 
 FORMAT_VERSION = 1
 BEST_WEIGHTS = Path("weights") / "best.safetensors"
@@ -83,6 +83,7 @@ class RunStates:
 
     def __init__(self, run: Path, fingerprint: str) -> None:
         self._run, self._folder, self._fingerprint = run, run / "checkpoint", fingerprint
+        self._release = environment()["packages"]["sensorium"]
 
     def load(self, model: nn.Module, others: Mapping[str, Any]) -> Counters:
         """Put the last checkpoint into the model and the others; return its counters, or those of a start.
@@ -135,7 +136,7 @@ class RunStates:
             self._folder / "state.json",
             {
                 "format_version": FORMAT_VERSION,
-                "sensorium": __version__,
+                "sensorium": self._release,
                 "fingerprint": self._fingerprint,
                 "counters": asdict(counters),
                 "states": states,
