@@ -19,7 +19,7 @@ help:  ## Show what can be made.
 
 demo: $(VENV)/.core  ## Install, generate the demo catalogue, train five models, compare them, write a report.
 	@rm -rf $(DEMO)
-	$(BIN)/sensorium data generate demo --exist-ok
+	$(BIN)/sensorium data inspect demo
 	$(BIN)/sensorium encode demo
 	@set -e; for model in $(MODELS); do \
 		echo "$(BIN)/sensorium run examples/quick/$$model.yaml --out $(DEMO)/$$model"; \
