@@ -99,7 +99,7 @@ class CsvReader:
                 f"{path}: separated by {used} it has 1 column and at least 2 are needed"
                 + (f"; it looks like {likely}: --sep {likely}" if likely else "")
             )
-        return _named(frame, lambda error: self._explain(path, error))
+        return _collected(frame, lambda error: self._explain(path, error))
 
     def _explain(self, path: Path, error: Exception) -> DataError:
         reason = str(error).splitlines()[0]
@@ -116,14 +116,12 @@ class TsvReader(CsvReader):
     quoted = False
 
 
-def _named(frame: pl.LazyFrame, explain: Callable[[Exception], DataError]) -> pl.LazyFrame:
-    """Read through the frame once, so that a damaged line is an error here, where the file's name is known."""
+def _collected(frame: pl.LazyFrame, explain: Callable[[Exception], DataError]) -> pl.LazyFrame:
+    """Read the file, once: a damaged line is an error here, where the file's name is known."""
     try:
-        frame.select(pl.len()).collect()
-        frame.select(pl.all().null_count()).collect()
+        return frame.collect().lazy()
     except pl.exceptions.PolarsError as error:
         raise explain(error) from None
-    return frame
 
 
 def read_tables(path: Path, config: TableConfig, scan: Scan) -> Reading:
