@@ -103,7 +103,7 @@ def test_manifest_tells_where_vectors_come_from(demo: Dataset) -> None:
     assert isinstance(provenance, dict)
     assert provenance["encoder"] == "tfidf-svd"
     assert provenance["fields"] == ["title", "description"]
-    assert provenance["config"] == {"dimensions": 128, "min_texts": 2}
+    assert provenance["config"] == {"dim": 128, "min_texts": 2}
     assert provenance["fitted_on"] == {"rule": "all items with content: no split was given", "items": 150}
     manifest = manifest_of(encoded, "text")
     assert manifest["card"]["weights"] is None
@@ -155,7 +155,7 @@ def test_changed_cover_option_and_encoder_change_the_key(demo: Dataset) -> None:
     assert len(folders) == 2
     texts = {encode(demo, "tfidf-svd").info.features["text"].folder}
     texts.add(encode(demo, "tfidf-svd", fields=["title"]).info.features["text"].folder)
-    small = Component("sensorium.encoders", "tfidf-svd", TfidfSvd.Config(dimensions=8))
+    small = Component("sensorium.encoders", "tfidf-svd", TfidfSvd.Config(dim=8))
     reduced = encode(demo, small)
     texts.add(reduced.info.features["text"].folder)
     assert len(texts) == 3
@@ -350,6 +350,12 @@ def test_wrong_calls_say_what_is_right(catalogue: Catalogue) -> None:
 def test_encode_all_without_content(catalogue: Catalogue) -> None:
     with pytest.raises(DataError, match="nothing to encode"):
         encode_all(catalogue(price=["1", "2"]))
+
+
+def test_encode_all_passes_an_empty_column_by(catalogue: Catalogue) -> None:
+    """A catalogue whose picture column is there and holds nothing is one of texts."""
+    dataset = catalogue(title=["red boat", "red tree"], image=[None, None])
+    assert encode_all(dataset).feature_names == ["text"]
 
 
 def test_short_name_and_third_party_encoder(catalogue: Catalogue) -> None:

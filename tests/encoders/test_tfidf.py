@@ -22,7 +22,7 @@ def fitted(**options: int) -> TfidfSvd:
 
 def test_equals_the_definition() -> None:
     """The formula of the module, with loops, and numpy's own SVD."""
-    encoder = fitted(dimensions=3)
+    encoder = fitted(dim=3)
     words = sorted({word for text in TEXTS for word in text.split()})
     counts = np.array([[text.split().count(word) for word in words] for text in TEXTS], dtype=float)
     rarity = np.log((1 + len(TEXTS)) / (1 + (counts > 0).sum(0))) + 1
@@ -44,7 +44,7 @@ def test_signs_are_fixed_and_runs_repeat() -> None:
 
 
 def test_neighbours_share_a_subject() -> None:
-    vectors = fitted(dimensions=2).forward(TEXTS)
+    vectors = fitted(dim=2).forward(TEXTS)
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     likeness = vectors @ vectors.T - 2 * np.eye(len(TEXTS))
     assert ((likeness.argmax(1) < 4) == (np.arange(8) < 4)).all()
@@ -52,7 +52,7 @@ def test_neighbours_share_a_subject() -> None:
 
 def test_no_direction_without_length() -> None:
     """Copies of two texts span two directions, however many are asked for."""
-    encoder = TfidfSvd(TfidfSvd.Config(dimensions=128))
+    encoder = TfidfSvd(TfidfSvd.Config(dim=128))
     encoder.fit(["boat tide", "bread oven"] * 20)
     assert encoder.forward(["boat"]).shape == (1, 2)
 

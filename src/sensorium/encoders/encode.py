@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from sensorium.core import registry
 from sensorium.core.config import Component
@@ -37,16 +38,18 @@ BLOCK = 4_096  # items whose vectors are made at once
 
 
 def encode_all(dataset: Dataset, *, split: Split | None = None) -> Dataset:
-    """Encode every content column of a data set by the default encoder of its modality; see `encode`.
+    """Encode every content column of a data set that is not empty by the default encoder of its modality; see `encode`.
 
     Raises:
-        DataError: The items have no content column that a default encoder reads.
+        DataError: The items have no content that a default encoder reads.
     """
     columns = dataset.items().collect_schema().names()
-    chosen = [encoder for modality, encoder in DEFAULTS.items() if set(FIELDS[modality]) & set(columns)]
+    fields = [field for modality in DEFAULTS for field in FIELDS[modality]]
+    filled = dataset.items().select(pl.col(field).count() for field in fields if field in columns).collect()
+    held = {field for field in filled.columns if filled[field][0]}
+    chosen = [encoder for modality, encoder in DEFAULTS.items() if held & set(FIELDS[modality])]
     if not chosen:
-        wanted = ", ".join(field for modality in DEFAULTS for field in FIELDS[modality])
-        raise DataError(f"{dataset.root}: nothing to encode, the items have none of the columns {wanted}")
+        raise DataError(f"{dataset.root}: nothing to encode, the items have nothing in any of {', '.join(fields)}")
     for encoder in chosen:
         dataset = encode(dataset, encoder, split=split)
     return dataset

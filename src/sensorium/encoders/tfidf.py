@@ -30,7 +30,7 @@ class TfidfSvd:
     class Config(core_config.Config):
         """What can be chosen."""
 
-        dimensions: int = Field(128, ge=1, description="width of the vector; less where the texts span less")
+        dim: int = Field(128, ge=1, description="width of the vector; less where the texts span less")
         min_texts: int = Field(2, ge=1, description="a word counts when this many of the fitted texts hold it")
 
     card = EncoderCard(
@@ -73,7 +73,7 @@ class TfidfSvd:
             ) from None
         self.words = [str(word) for word in vectorizer.get_feature_names_out()]
         self.rarity = vectorizer.idf_
-        width = min(self.config.dimensions, *weighted.shape)
+        width = min(self.config.dim, *weighted.shape)
         seed = derive(0, "tfidf-svd") % 2**32
         _, lengths, directions = randomized_svd(weighted, width, n_iter=7, random_state=seed)
         # Directions without length are rounding noise, which a model that standardises would blow up.

@@ -13,6 +13,7 @@ from sensorium.core.config import build
 from sensorium.core.errors import ConfigError, DataError, ResourceError
 from sensorium.data.dataset import Dataset
 from sensorium.data.demo import DemoConfig, generate_demo, read_truth
+from sensorium.data.demo.world import FACTORS
 from sensorium.media.images import read_image
 
 SIZE = {"users": 250, "items": 200}
@@ -46,6 +47,7 @@ def test_tables_keep_the_contract(demo: Dataset) -> None:
     # Dense ids follow the sorted external ids, as on every import.
     assert items["item_id"].is_sorted()
     assert users["user_id"].is_sorted()
+    assert users["user_id"][0] == "u0001"
     assert items["title"].n_unique() == 200
     assert (demo.n_users, demo.n_items, demo.n_interactions) == (250, 200, len(interactions))
     assert demo.info.has_time
@@ -76,7 +78,8 @@ def test_planted_noise_has_its_share_and_follows_popularity(demo: Dataset) -> No
     planted = demo.interactions().collect()["planted"]
     assert planted.mean() == pytest.approx(0.2, abs=0.005)
     assert demo.info.planted is not None
-    assert demo.info.planted["noise"]["rows"] == planted.sum()
+    assert demo.info.planted["noise_rows"] == planted.sum()
+    assert demo.info.planted["noise_share"] == pytest.approx(planted.mean(), abs=1e-4)
 
 
 def test_truth_is_kept_beside_the_data(demo: Dataset) -> None:
@@ -84,10 +87,10 @@ def test_truth_is_kept_beside_the_data(demo: Dataset) -> None:
     assert truth.item["topic"].shape == (200, 10)
     assert truth.item["style"].shape == (200, 8)
     assert truth.taste_first["topic"].shape == truth.taste_last["topic"].shape == (250, 10)
-    assert truth.items["topic"][0] == demo.info.planted["factors"]["topic"]["kinds"][truth.item["topic"][0].argmax()]
+    assert truth.items["topic"].to_list() == [FACTORS[0].kinds[kind] for kind in truth.item["topic"].argmax(1)]
     assert truth.users["group"].to_list() == demo.users().collect()["group"].to_list()
     cold = truth.items["cold"].to_numpy()
-    assert cold.sum() == 10 == demo.info.planted["cold"]["items"]
+    assert cold.sum() == 10 == demo.info.planted["cold_items"]
     arrival = truth.items["arrival"].to_numpy()
     rows = demo.interactions().collect()
     assert (rows["timestamp"].to_numpy() >= arrival[rows["item"].to_numpy()] - 1).all()

@@ -95,9 +95,10 @@ def _items(world: World, config: DemoConfig, folder: Path) -> pl.DataFrame:
     titles, descriptions = write_texts(world.item["topic"], topic.kinds, config.seed, config.missing)
     covered = numpy_generator(config.seed, "demo", "covered").random(world.n_items) >= config.missing
     images: list[str | None] = [None] * world.n_items
+    item_ids = _ids("i", world.n_items)
     (folder / COVERS).mkdir()
     for item in track(np.flatnonzero(covered).tolist(), label="draw covers"):
-        relative = f"{COVERS}/{item:06d}.jpg"
+        relative = f"{COVERS}/{item_ids[item]}.jpg"
         cover = draw_cover(world.item["style"][item], style.kinds, config.seed, item)
         (folder / relative).write_bytes(encode_image(cover, "JPEG"))
         images[item] = relative
@@ -105,7 +106,7 @@ def _items(world: World, config: DemoConfig, folder: Path) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "item": np.arange(world.n_items, dtype=np.int32),
-            "item_id": [f"item-{item:06d}" for item in range(world.n_items)],
+            "item_id": item_ids,
             "title": titles,
             "description": pl.Series(descriptions, dtype=pl.String),
             "image": pl.Series(images, dtype=pl.String),
@@ -117,38 +118,35 @@ def _users(world: World) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "user": np.arange(world.n_users, dtype=np.int32),
-            "user_id": [f"user-{user:06d}" for user in range(world.n_users)],
+            "user_id": _ids("u", world.n_users),
             "group": names(GROUPS, world.group),
             "age_band": pl.Series(names(AGE_BANDS, world.age_band), dtype=pl.String),
         }
     )
 
 
+def _ids(prefix: str, count: int) -> list[str]:
+    """Return external ids that sort like the dense ones: "i0001" is item 0."""
+    width = max(4, len(str(count)))
+    return [f"{prefix}{number:0{width}d}" for number in range(1, count + 1)]
+
+
 def _summary(world: World, rows: Rows, config: DemoConfig) -> dict[str, Any]:
-    """Return what `inspect` prints of the planted truth."""
-    counts = np.bincount(rows.item, minlength=world.n_items)
+    """Return what `inspect` prints of the planted truth, one line each; all options stand in the data set's source."""
+    without_row = np.bincount(rows.item, minlength=world.n_items) == 0
     return {
-        "files": FOLDER,
-        "noise": {
-            "column": "planted",
-            "rows": int(rows.planted.sum()),
-            "share": round(float(rows.planted.mean()), 4),
-            "rule": "items by popularity, whatever the user likes",
-        },
-        "factors": {
-            factor.name: {
-                "seen_in": factor.seen_in,
-                "weight": config.weight(factor.name),
-                "kinds": list(factor.kinds),
-            }
+        "folder": FOLDER,
+        "noise_rows": int(rows.planted.sum()),
+        "noise_share": round(float(rows.planted.mean()), 4),
+        "noise_rule": "items by popularity, whatever the user likes; marked in the interactions' column 'planted'",
+        **{
+            factor.name: f"{len(factor.kinds)} kinds, weight {config.weight(factor.name):g} in a choice, seen in "
+            f"{factor.seen_in}"
             for factor in FACTORS
         },
-        "shared": config.shared,
-        "drift": config.drift,
-        "leak": {"attributes": ["group", "age_band"], "strength": config.leak},
-        "cold": {
-            "items": int(world.cold.sum()),
-            "without_a_row": int((counts[world.cold] == 0).sum()),
-            "mean_rows": round(float(counts[world.cold].mean()), 2) if world.cold.any() else None,
-        },
+        "shared": f"{config.shared:.0%} of the items have the style that goes with their topic",
+        "drift": f"{config.drift:.0%} of the way to another taste while a user is active",
+        "leak": f"group and age_band shape the tastes, strength {config.leak:g}",
+        "cold_items": int(world.cold.sum()),
+        "cold_items_without_row": int((world.cold & without_row).sum()),
     }

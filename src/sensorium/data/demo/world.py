@@ -114,6 +114,7 @@ def _exposure(config: DemoConfig) -> tuple[npt.NDArray[np.float64], npt.NDArray[
     generator = numpy_generator(config.seed, "demo", "exposure")
     rank = generator.permutation(config.items)
     weight = (rank + config.head) ** -config.tail
+    # Six in ten items are there from the start, the others arrive over most of the time span.
     arrival = np.where(generator.random(config.items) < 0.6, 0.0, generator.uniform(0, 0.85, size=config.items))
     # The cold ones are spread over all topics and styles by chance, but they hold the last ranks of the tail.
     cold = rank >= config.items - round(config.cold * config.items)
