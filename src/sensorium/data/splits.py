@@ -175,8 +175,11 @@ def _prepare(dataset: Dataset, min_rating: float | None) -> tuple[SplitRows, dic
     clock = next((name for name in ("timestamp", "order") if name in known), "row")
     columns = [name for name in ("row", "user", "item", "timestamp", "order", "rating") if name in known]
     frame = table.select(columns).collect()
-    first = frame.sort(clock, "row").unique(["user", "item"], keep="first").sort("row")
-    left_out = {"repeated_pairs": len(frame) - len(first)}
+    pairs = frame.select(pl.col("user").cast(pl.Int64) * dataset.n_items + pl.col("item")).to_series().n_unique()
+    left_out = {"repeated_pairs": len(frame) - pairs}
+    first = frame
+    if left_out["repeated_pairs"]:
+        first = frame.sort(clock, "row").unique(["user", "item"], keep="first").sort("row")
     if min_rating is not None:
         first = _rated(first, min_rating, dataset, left_out)
 

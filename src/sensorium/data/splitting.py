@@ -247,6 +247,7 @@ class Column:
         column: str = Field("split", description="column of the interactions")
         values: dict[str, Literal["train", "valid", "test"]] = Field(
             {"0": "train", "1": "valid", "2": "test"},
+            min_length=1,
             description="what its values mean; rows with another value are left out",
         )
 

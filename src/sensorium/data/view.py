@@ -109,7 +109,7 @@ def train_view(dataset: Dataset, split: Split, *, features: Sequence[str] | None
                 f"(known: {', '.join(known) or 'none'})"
             )
     train = np.flatnonzero(split.label == TRAIN)
-    train = train[np.lexsort((split.item[train], split.user[train]))]
+    train = train[np.argsort(split.user[train] * split.n_items + split.item[train])]
     return TrainView(
         n_users=split.n_users,
         n_items=split.n_items,
