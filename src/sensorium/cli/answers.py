@@ -1,0 +1,132 @@
+"""`sensorium recommend RUN` and `sensorium evaluate LISTS`: answers by external ids, any system's lists measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sensorium.cli.options import one_of, read_value, split_list
+from sensorium.cli.output import say, show_table, warn
+from sensorium.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sensorium.serving.recommend import Answer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("recommend")(recommend)
+    app.command("evaluate")(evaluate)
+
+
+def recommend(
+    run: Path = typer.Argument(..., metavar="RUN", help="folder of a run"),
+    user: list[str] = typer.Option(
+        [], "--user", "-u", metavar="ID", help="whom to answer, by external id; may be repeated"
+    ),
+    history: str = typer.Option(
+        "", "--history", metavar="A,B,C", help="answer whoever has met these items, oldest first"
+    ),
+    everybody: bool = typer.Option(False, "--all", help="answer every user of the data set, into --out"),
+    k: int = typer.Option(10, "-k", help="how many items"),
+    only: Path | None = typer.Option(None, "--only", metavar="FILE", help="recommend only these items: one id a line"),
+    exclude: Path | None = typer.Option(None, "--exclude", metavar="FILE", help="never recommend these: one id a line"),
+    as_evaluated: bool = typer.Option(
+        False, "--as-evaluated", help="hide what the test hid, not everything that the user has interacted with"
+    ),
+    out: Path | None = typer.Option(
+        None, "--out", metavar="FILE.parquet", help="where --all writes; a killed call goes on"
+    ),
+) -> None:
+    """Recommend to users, to a history, to everybody.
+
+    In Python: sensorium.serving.recommend.recommend(run, user="4711", k=10), and
+    sensorium.serving.export.recommend_all(run, "lists.parquet", k=10).
+    """
+    if sum([bool(user), bool(history), everybody]) != 1:
+        raise ConfigError(
+            "recommend for whom? Give one of: --user ID (may be repeated), --history A,B,C, or --all --out FILE"
+        )
+    if everybody != (out is not None):
+        raise ConfigError("--all writes a file and --out names it: give both or neither")
+    if out is not None:
+        from sensorium.serving.export import recommend_all
+
+        written = recommend_all(run, out, k=k, only=only, exclude=exclude, as_evaluated=as_evaluated)
+        for notice in written.notices:
+            warn(f"note: {notice}")
+        again = f", {written.reused:,} of them from an interrupted call" if written.reused else ""
+        empty = f"; {written.empty:,} users have nothing left to recommend" if written.empty else ""
+        made = f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.1f} s"
+        say(f"{written.path}: {made}{again}{empty}")
+        return
+    from sensorium.serving.recommend import recommend as ask
+
+    met = split_list(history)
+    found = ask(run, users=user or None, history=met, k=k, only=only, exclude=exclude, as_evaluated=as_evaluated)
+    for notice in found.notices:
+        warn(f"note: {notice}")
+    for place, answer in enumerate(found.answers):
+        if place:
+            say()
+        _show(answer)
+
+
+def _show(answer: Answer) -> None:
+    whom = f"user {answer.user_id}" if answer.user_id is not None else f"history {', '.join(answer.history or ())}"
+    note = f" ({answer.note})" if answer.note and answer.items else ""
+    if not answer.items:
+        say(f"{whom}: {answer.note}")
+        return
+    rows = [[str(item.rank), item.item_id, item.title, f"{item.score:.6g}"] for item in answer.items]
+    show_table(["rank", "item", "title", "score"], rows, numbers=("rank", "score"), title=f"{whom}{note}")
+
+
+def evaluate(
+    lists: Path = typer.Argument(
+        ..., metavar="LISTS", help="Parquet, CSV, TSV or JSONL: user_id, item_id, rank or score"
+    ),
+    data: str = typer.Option(..., "--data", metavar="DATASET", help="whose ids the lists use"),
+    split: str = typer.Option(..., "--split", metavar="SPLIT", help="its name, or '{name: cold_items, ratio: 0.1}'"),
+    seed: int = typer.Option(0, "--seed", help="seed of the split"),
+    part: str = typer.Option("test", "--part", help="test or valid"),
+    k: list[int] = typer.Option([5, 10, 20, 50], "-k", help="list length; may be repeated"),
+    metric: list[str] = typer.Option(["recall", "ndcg"], "--metric", "-m", help="may be repeated"),
+    mask: str = typer.Option("train", "--mask", help="train or train+valid: what the lists may leave out"),
+    tie_seed: int = typer.Option(0, "--tie-seed", help="seed of the order of equal scores"),
+    min_rating: float | None = typer.Option(None, "--min-rating", help="rows rated lower are no positives"),
+) -> None:
+    """Measure any system's lists on a split.
+
+    Of a run's own lists.parquet it gives the run's own numbers.
+
+    In Python: sensorium.experiments.evaluating.evaluate("lists.parquet", "lfm2k", "column", ks=[20]).
+    """
+    from sensorium.evaluation.bootstrap import mean_intervals
+    from sensorium.experiments.evaluating import evaluate as measure
+
+    result = measure(
+        lists,
+        data,
+        read_value(split),
+        ks=k,
+        metrics=metric,
+        part=one_of("--part", part, ("test", "valid")),  # type: ignore[arg-type]
+        mask=one_of("--mask", mask, ("train", "train+valid")),  # type: ignore[arg-type]
+        split_seed=seed,
+        min_rating=min_rating,
+        tie_seed=tie_seed,
+    )
+    bounds = mean_intervals(result.per_query)
+    rows = [
+        [name, f"{value:.6f}", f"[{bounds[name].low:.4f}, {bounds[name].high:.4f}]" if name in bounds else ""]
+        for name, value in result.summary.items()
+    ]
+    show_table(
+        ["metric", "mean", "95 % interval"], rows, numbers=("mean",), title=f"{lists}: {result.n:,} {part} users"
+    )
+    for kind, count in {**result.excluded, **result.counts}.items():
+        if count:
+            say(f"{kind.replace('_', ' ')}: {count:,}")

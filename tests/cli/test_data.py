@@ -1,0 +1,104 @@
+"""data import, inspect, split, generate; encode; and the extras that are missing."""
+
+from pathlib import Path
+
+import pytest
+
+from sensorium.core import registry
+from sensorium.core.config import Config
+from sensorium.core.errors import require
+from sensorium.data.dataset import Dataset
+
+from .conftest import Command
+
+
+def test_a_dry_run_shows_the_guess_and_writes_nothing(command: Command, home: Path, log: Path, tmp_path: Path):
+    said = command("data", "import", log, "--out", tmp_path / "x", "--column", "user_id=customer", "--dry-run")
+    assert said.status == 0
+    assert "reader: csv; nothing is written" in said.out
+    assert "user_id" in said.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_separator(command: Command, home: Path, tmp_path: Path):
+    """DI-2: one line with file, separator, columns found and needed, and what it looks like."""
+    path = tmp_path / "log.csv"
+    path.write_text("user_id item_id timestamp\n1 2 3\n1 3 4\n2 2 5\n")
+    said = command("data", "import", path, "--sep", "tab", "--out", tmp_path / "x")
+    assert said.status == 2
+    assert said.err.count("\n") == 1
+    assert "log.csv: separated by tab it has 1 column and at least 2 are needed; it looks like space" in said.err
+    assert not (tmp_path / "x").exists()
+    assert command("data", "import", path, "--sep", "space", "--out", tmp_path / "x").status == 0
+    assert Dataset.open(tmp_path / "x").n_interactions == 3
+
+
+def test_an_import_replaces_nothing_unasked(command: Command, shop: str, log: Path):
+    words = ["data", "import", log, "--name", "shop", "--column", "user_id=customer"]
+    assert "there already" in command(*words).err
+    assert command(*words, "--items", log.parent / "items.csv", "--overwrite").status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--column", "customer"], "write ROLE=COLUMN"),
+        (["--set", "reader.colums={}"], "reader.colums: unknown key"),
+        (["--reader", "cvs"], "did you mean 'csv'"),
+        (["--k-core", "0"], "k_core"),
+    ],
+)
+def test_options_of_an_import_are_checked(command: Command, home: Path, log: Path, words: list[str], expected: str):
+    if words[0] == "--set":
+        words = ["--reader", "csv", *words]
+    said = command("data", "import", log, "--out", "unused", *words)
+    assert said.status == 2
+    assert expected in said.err
+
+
+def test_inspect_and_split(command: Command, shop: str):
+    said = command("data", "inspect", shop)
+    assert said.status == 0
+    assert "rows per user" in said.out
+    assert "1970-01-01 to 1970-01-01" in said.out
+    said = command("data", "split", shop, "--split", "leave_last_out")
+    assert said.status == 0
+    assert "test     26     26" in said.out
+    assert "did you mean 'leave_last_out'" in command("data", "split", shop, "--split", "leave_one_out").err
+    assert "did you mean 'shop'" in command("data", "inspect", "shpo").err
+
+
+def test_generate_and_encode(command: Command, home: Path, tmp_path: Path):
+    out = tmp_path / "demo"
+    words = ["--users", "30", "--items", "60", "--seed", "3", "--set", "min_rows=9"]
+    assert command("data", "generate", "demo", "--out", out, *words).status == 0
+    dataset = Dataset.open(out)
+    assert (dataset.n_users, dataset.n_items) == (30, 60)
+    assert "did you mean" in command("data", "generate", "demo", "--out", tmp_path / "y", "--set", "min_row=9").err
+    said = command("encode", out)
+    assert said.status == 0
+    assert set(Dataset.open(out).feature_names) == {"text", "image"}
+    said = command("encode", out, "--encoder", "{name: tfidf-svd, dim: 8}", "--fields", "title", "--name", "title")
+    assert said.status == 0
+    assert Dataset.open(out).info.features["title"].dim == 8
+    assert "encoder.dmi: unknown key" in command("encode", out, "-e", "{name: tfidf-svd, dmi: 8}").err
+
+
+def test_an_encoder_whose_extra_is_missing(command: Command, shop: str):
+    """IN-3: the extra, the command that installs it, and what can be used instead, in one line."""
+
+    class Clip:
+        class Config(Config):
+            pass
+
+        def __init__(self, config: Config) -> None:
+            require("no_such_package_anywhere", extra="encoders", purpose="encoder 'clip'", instead="use tfidf-svd")
+
+    with registry.registered("sensorium.encoders", "clip", Clip):
+        said = command("encode", shop, "--encoder", "clip")
+    assert said.status == 2
+    assert said.err == (
+        "error: encoder 'clip' needs the package 'no_such_package_anywhere', which is not installed: "
+        "pip install 'sensorium[encoders]'; or use tfidf-svd\n"
+    )
+    assert "'clip' is not in encoders" in command("encode", shop, "--encoder", "clip").err
