@@ -1,0 +1,244 @@
+"""Experiments: a list of cells (model, data, seed), of which only the missing ones are run, and one committed row for
+each.
+
+    1  the first seeds of every deciding cell, every point of its grid
+    2  its other seeds, for the point that is best on validation
+    3  what does not decide, in the same order
+
+A cell is a run like any other, below `runs/<topic>/`. Killed at any moment, the experiment goes on where it was: a run
+that was interrupted is resumed, one that was complete without its row gives its row. A cell that fails is named at the
+end and stops no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorium.core.errors import RunError
+from sensorium.core.files import read_json
+from sensorium.core.progress import Progress
+from sensorium.core.rundir import RunDirectory
+from sensorium.experiments.config import RunConfig
+from sensorium.experiments.plan import Point, Search, read_plan
+from sensorium.experiments.recommending import RecommendJob
+from sensorium.experiments.rows import ROWS, Row, Rows, config_hash, find
+from sensorium.experiments.run import RUNS, resume, run
+from sensorium.experiments.workers import run_each
+from sensorium.training.loop import TIMING
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of an experiment."""
+
+    point: Point
+    seed: int
+    runs: Path
+    rows: Path
+
+    @property
+    def config(self) -> RunConfig:
+        """Its configuration."""
+        return self.point.with_seed(self.seed)
+
+    @property
+    def path(self) -> Path:
+        """Its run's folder."""
+        return self.runs / self.point.topic / RecommendJob(self.config).folder_name()
+
+    @property
+    def log(self) -> Path:
+        """Where its process writes what it has to say."""
+        return self.path.with_name(f"{self.path.name}.log")
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return f"{self.point.label}, seed {self.seed}"
+
+
+@dataclass
+class ExperimentResult:
+    """What an experiment did.
+
+    Attributes:
+        topic: Of the experiment.
+        rows: The file of its rows.
+        there: Cells whose rows were there before.
+        done: Cells that were run now.
+        failed: Label -> why, for cells that failed or could not begin.
+    """
+
+    topic: str
+    rows: Path
+    there: int = 0
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no cell failed."""
+        return not self.failed
+
+    def summary(self) -> list[str]:
+        """Return what there is to say, one sentence each."""
+        lines = [
+            f"{self.topic}: {len(self.done)} cells run, {self.there} were there, {len(self.failed)} failed; "
+            f"rows in {self.rows}"
+        ]
+        return lines + [f"failed: {label}: {problem}" for label, problem in self.failed.items()]
+
+
+def run_experiment(
+    file: str | Path, *, rows: str | Path = ROWS, runs: str | Path = RUNS, processes: int = 2, threads: int = 1
+) -> ExperimentResult:
+    """Run the missing cells of an experiment.
+
+    Args:
+        file: The experiment file (`plan.ExperimentConfig`).
+        rows: The folder of the files of rows.
+        runs: The folder of runs; the cells' go to `<runs>/<topic>/`.
+        processes: Cells that are run side by side.
+        threads: Threads of each.
+
+    Returns:
+        What was done; look at `passed`.
+
+    Raises:
+        ConfigError: The file, or the configuration of any cell; nothing is run then.
+        KeyboardInterrupt: With the command that goes on.
+    """
+    plan = read_plan(file)
+    kept = Rows(plan.topic, rows)
+    result = ExperimentResult(plan.topic, kept.path)
+    try:
+        for deciding in (True, False):
+            searches = [search for search in plan.searches if search.deciding is deciding]
+            for first in (True, False):
+                cells = _cells(searches, first, kept.read(), Path(runs), Path(rows), result)
+                _run_missing(cells, kept, result, processes, threads)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; go on with: sensorium experiment {file}") from None
+    return result
+
+
+def _cells(
+    searches: Iterable[Search], first: bool, kept: list[Row], runs: Path, rows: Path, result: ExperimentResult
+) -> list[Cell]:
+    """Return the cells of one stage: every point on the first seeds, or the chosen points on the others; seed by seed.
+    """
+    cells = []
+    for search in searches:
+        if first:
+            cells += [Cell(point, seed, runs, rows) for seed in search.search_seeds for point in search.points]
+        elif search.more_seeds:
+            chosen = best_point(search, kept)
+            if chosen is None:
+                result.failed[search.name] = (
+                    "its other seeds wait: no point is chosen before all of its grid has been run"
+                )
+            else:
+                cells += [Cell(chosen, seed, runs, rows) for seed in search.more_seeds]
+    return sorted(cells, key=lambda cell: cell.seed)  # stable: one seed of all cells before the next
+
+
+def best_point(search: Search, kept: Sequence[Row]) -> Point | None:
+    """Return the point whose mean on validation over the search's seeds is best, the earlier of equals; the test has no
+    say.
+
+    Returns:
+        None while a row of the search is missing. A search of one point has chosen before it begins.
+    """
+    if len(search.points) == 1:
+        return search.points[0]
+    means = []
+    for point in search.points:
+        found = [find(kept, point.with_seed(seed)) for seed in search.search_seeds]
+        values = [row["selection"]["value"] for row in found if row is not None]
+        if len(values) < len(search.search_seeds):
+            return None
+        means.append(float(np.mean(values)))
+    sign = 1.0 if search.points[0].config.parsed_selection().higher_is_better else -1.0
+    return search.points[int(np.argmax(np.multiply(means, sign)))]
+
+
+def _run_missing(cells: Sequence[Cell], kept: Rows, result: ExperimentResult, processes: int, threads: int) -> None:
+    there = kept.read()
+    missing = [cell for cell in cells if find(there, cell.config) is None]
+    result.there += len(cells) - len(missing)
+    with Progress(len(missing), "cells", unit="cells") as bar:
+        for outcome in run_each(run_cell, missing, processes=processes, threads=threads, log_of=lambda cell: cell.log):
+            if outcome.problem is None:
+                result.done.append(outcome.piece.label)
+            else:
+                result.failed[outcome.piece.label] = outcome.problem
+            bar.advance(failed=len(result.failed))
+
+
+def run_cell(cell: Cell) -> None:
+    """Run, resume or merely read one cell, and add its row."""
+    config = cell.config
+    if (cell.path / "config.yaml").exists():
+        resume(cell.path)
+    else:
+        run(config, out=cell.path)
+    Rows(cell.point.topic, cell.rows).append(row_of(cell.path, cell.point), config)
+
+
+def row_of(path: Path, point: Point) -> Row:
+    """Return what is kept of a complete run.
+
+    Raises:
+        RunError: It is not complete.
+    """
+    directory = RunDirectory.open(path)
+    result = directory.result
+    if result is None:
+        raise RunError(f"{path} is not complete, so it has no row yet: continue it with 'sensorium resume {path}'")
+    environment = read_json(path / "environment.json")
+    timing = directory.records(TIMING)[-1]
+    row: dict[str, Any] = {
+        "cell": point.cell,
+        "point": dict(point.settings),
+        "model": result["model"],
+        "dataset": result["data"]["name"],
+        "seed": result["seed"],
+        "config_hash": config_hash(point.config),
+        "tables": result["data"]["tables"],
+        "epochs": result["training"]["epochs"],
+        "selection": {**result["selection"], "higher_is_better": point.config.parsed_selection().higher_is_better},
+        "users": result["test"]["n"],
+        "valid": _rounded(result["valid"]["metrics"]),
+        "test": _rounded(result["test"]["metrics"]),
+        "test_intervals": _rounded(result["test"]["intervals"]),
+        "seconds": round(timing["train_seconds"] + timing["validation_seconds"] + timing["after_training_seconds"], 2),
+        "memory_mb": round(timing["peak_memory_bytes"] / 2**20),
+        "version": environment["packages"]["sensorium"],
+        "machine": environment["machine"],
+        "threads": environment["threads"],
+        "finished": datetime.now(UTC).date().isoformat(),
+        "config": directory.config,
+    }
+    if "cold_items" in result:
+        among = result["cold_items"]["among_cold"]
+        row["cold"] = {
+            "users": among["n"],
+            "test": _rounded(among["metrics"]),
+            "test_intervals": _rounded(among["intervals"]),
+        }
+    return row
+
+
+def _rounded(numbers: Any) -> Any:
+    """Round to six digits, which is more than any interval allows and keeps lines readable."""
+    if isinstance(numbers, dict):
+        return {key: _rounded(value) for key, value in numbers.items()}
+    if isinstance(numbers, list):
+        return [_rounded(value) for value in numbers]
+    return round(numbers, 6) if isinstance(numbers, float) else numbers

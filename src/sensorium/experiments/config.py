@@ -1,0 +1,121 @@
+"""The configuration of a run: data, model, training, evaluation, and the number that selects. Checked before data are
+read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from sensorium.core.config import Component, Config, apply_overrides, build, component, dump, load_yaml
+from sensorium.core.errors import ConfigError
+from sensorium.core.files import digest
+from sensorium.evaluation.selection import Selection, check_evaluation
+from sensorium.training.config import TrainingConfig
+from sensorium.training.selection import Constraint
+
+
+class DataConfig(Config):
+    """Which data, and how they are divided."""
+
+    dataset: str = Field(
+        description="a data set's folder, its name below the data home, or a known name (demo, lfm2k, ...)"
+    )
+    split: component("sensorium.splits") = Field(  # type: ignore[valid-type]
+        "random_per_user", description="how rows are divided into train, valid and test"
+    )
+    split_seed: int = Field(
+        0, ge=0, description="seed of the split; apart from the run's, so that seeds share one test"
+    )
+    min_rating: float | None = Field(
+        None, description="rows below this rating are left out; null = every row is a positive"
+    )
+    features: list[str] | None = Field(
+        None, description="item features that models may read; null = all of the data set"
+    )
+
+
+class EvaluationConfig(Config):
+    """How rankings are measured."""
+
+    ks: list[int] = Field([5, 10, 20, 50], description="list lengths")
+    metrics: list[str] = Field(
+        ["recall", "ndcg", "precision", "hit_rate", "map", "mrr", "coverage", "novelty", "gini"],
+        description="what is measured at each of them",
+    )
+    mask: Literal["train", "train+valid"] = Field(
+        "train", description="rows of a user that are never recommended at test; validation always masks train"
+    )
+    tie_seed: int = Field(
+        0, ge=0, description="seed of the order of equal scores; the same for all runs that are compared"
+    )
+
+
+class RunConfig(Config):
+    """A model trained on a data set, selected on its validation part and tested once."""
+
+    kind: Literal["recommend"] = Field("recommend", description="which job this is")
+    data: DataConfig = Field(description="which data, and how they are divided")
+    model: component("sensorium.recommenders") = Field(  # type: ignore[valid-type]
+        description="the recommender and its own keys"
+    )
+    training: TrainingConfig = Field(TrainingConfig(), description="optimiser, stopping, checkpoints, device")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="how rankings are measured")
+    selection: str = Field("recall@20", description="the validation's number that selects the tested state")
+    constraint: Constraint | None = Field(None, description="a condition that the selected state must meet")
+    seed: int = Field(0, ge=0, description="decides every random draw but the split's")
+
+    @model_validator(mode="after")
+    def _numbers_can_be_had(self) -> RunConfig:
+        """Refuse numbers that no validation of this run would hold (case CF-3)."""
+        try:
+            check_evaluation(self.evaluation.ks, self.evaluation.metrics)
+            self.parsed_selection()
+            if self.constraint is not None:
+                self._parse(self.constraint.metric)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def parsed_selection(self) -> Selection:
+        """Return the selecting number with its direction."""
+        return self._parse(self.selection)
+
+    def _parse(self, text: str) -> Selection:
+        """Read "metric@k"; a model's own numbers count where its class declares them as `validation_numbers`."""
+        chosen: Component = self.model
+        own: Mapping[str, bool] = getattr(chosen.target, "validation_numbers", {})
+        return Selection.parse(text, self.evaluation.ks, self.evaluation.metrics, own)
+
+    def key(self) -> str:
+        """Return eight hexadecimal digits that differ when any key differs."""
+        return digest(dump(self))[:8]
+
+
+def read_tree(
+    config: Config | Mapping[str, Any] | str | Path, overrides: Iterable[str] = ()
+) -> tuple[dict[str, Any], str]:
+    """Return the plain tree of a configuration with overrides applied, and its source for messages."""
+    if isinstance(config, str | Path):
+        tree, source = load_yaml(config), str(config)
+    else:
+        tree, source = dump(config) if isinstance(config, Config) else dict(config), "the configuration"
+    settings = list(overrides)
+    return apply_overrides(tree, settings), f"{source} with --set {' '.join(settings)}" if settings else source
+
+
+def read_config(config: RunConfig | Mapping[str, Any] | str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read and check the configuration of a run.
+
+    Args:
+        config: A YAML file, a tree of plain values, or a finished configuration.
+        overrides: "key.path=value", applied before the check.
+
+    Raises:
+        ConfigError: One line that names the source, the full path of the key, and the nearest right one.
+    """
+    tree, source = read_tree(config, overrides)
+    return build(RunConfig, tree, source=source)

@@ -1,0 +1,135 @@
+"""Training and testing of one model under one configuration: shared by runs and audits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sensorium.core.rundir import RunDirectory
+from sensorium.core.seeds import catalogue_order
+from sensorium.data.batches import PairBatches
+from sensorium.evaluation.bootstrap import Interval, mean_intervals
+from sensorium.evaluation.buckets import evaluate_within, measure_buckets, popularity_buckets, warm_and_cold
+from sensorium.evaluation.ranking import Ranked, evaluate, rank, ranking_rules
+from sensorium.evaluation.results import RankingResult, measure
+from sensorium.evaluation.tasks import RankingTask, ranking_task
+from sensorium.experiments.setup import Setup
+from sensorium.recommenders.base import Recommender
+from sensorium.training.loop import TrainingResult, train
+from sensorium.training.protocols import TrainingData
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The test of one model.
+
+    Attributes:
+        task: Who was asked, and what was right.
+        ranked: The lists with their scores, as long as the largest k.
+        result: What they are worth.
+    """
+
+    task: RankingTask
+    ranked: Ranked
+    result: RankingResult
+
+
+def fit(setup: Setup, run: RunDirectory | None = None) -> tuple[TrainingResult, int]:
+    """Train the model of a setup and leave its best state in it; a model that is complete once built is validated.
+
+    Args:
+        setup: The model and its data.
+        run: Where records and checkpoints go, and from which training goes on; None keeps nothing.
+
+    Returns:
+        The outcome, and the number of train rows that were skipped because their users hold every item (case TR-1).
+    """
+    config, training = setup.config, setup.config.training
+    batches = PairBatches(setup.view, training.batch_size, training.negatives) if setup.info.trained else None
+    task = ranking_task(setup.split, "valid")
+
+    def validate(model: Recommender) -> Mapping[str, float]:
+        return evaluate(model, task, **_measured(setup)).summary
+
+    result = train(
+        setup.model,
+        TrainingData(batches, validate),
+        training,
+        selection=config.parsed_selection(),
+        constraint=config.constraint,
+        seed=config.seed,
+        run=run,
+    )
+    return result, 0 if batches is None else batches.skipped_rows
+
+
+def validate_best(setup: Setup) -> RankingResult:
+    """Measure the state that the model is in on the validation part."""
+    return evaluate(setup.model, ranking_task(setup.split, "valid"), **_measured(setup))
+
+
+def measure_test(setup: Setup) -> Tested:
+    """Rank for every test user and measure: the one time that test rows are read."""
+    evaluation = setup.config.evaluation
+    task = ranking_task(setup.split, "test", mask=evaluation.mask)
+    order = catalogue_order(task.n_items, evaluation.tie_seed)
+    ranked = rank(setup.model, task, k=max(evaluation.ks), tie_order=order)
+    result = measure(
+        task,
+        ranked.items,
+        ks=evaluation.ks,
+        metrics=evaluation.metrics,
+        scores=ranked.scores,
+        tie_at_cut=ranked.tie_at_cut,
+        item_count=setup.view.item_count,
+        n_users=setup.view.n_users,
+        rules=ranking_rules(evaluation.tie_seed),
+    )
+    return Tested(task, ranked, result)
+
+
+def bucket_results(setup: Setup, tested: Tested) -> dict[str, tuple[npt.NDArray[np.bool_], RankingResult]]:
+    """Measure the same lists on warm and cold items, and on items by their number of train rows.
+
+    Returns:
+        By bucket, its items bool [I] and the result.
+    """
+    count = setup.view.item_count
+    buckets = warm_and_cold(count) | popularity_buckets(count)
+    evaluation = setup.config.evaluation
+    found = measure_buckets(
+        tested.task,
+        tested.result,
+        buckets,
+        ks=evaluation.ks,
+        metrics=evaluation.metrics,
+        item_count=count,
+        n_users=setup.view.n_users,
+    )
+    return {name: (buckets[name], result) for name, result in found.items()}
+
+
+def among_cold_items(setup: Setup, tested: Tested) -> RankingResult:
+    """Rank the cold items of the split among themselves: the second ranking of `cold_items` (DESIGN 4)."""
+    assert setup.split.cold_items is not None  # asked only of a split that has them
+    return evaluate_within(setup.model, tested.task, setup.split.cold_items, **_measured(setup))
+
+
+def intervals(result: RankingResult) -> dict[str, Interval]:
+    """Return each metric's 95 % interval over users; metrics of all lists together have none."""
+    return mean_intervals(result.per_query)
+
+
+def _measured(setup: Setup) -> dict[str, Any]:
+    evaluation = setup.config.evaluation
+    return {
+        "ks": evaluation.ks,
+        "metrics": evaluation.metrics,
+        "tie_seed": evaluation.tie_seed,
+        "item_count": setup.view.item_count,
+        "n_users": setup.view.n_users,
+    }

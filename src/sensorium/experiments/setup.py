@@ -1,0 +1,90 @@
+"""From a configuration to what is trained: data set, split, view of the train rows, model, with all checks that need
+the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sensorium.core.config import Component
+from sensorium.core.errors import ConfigError
+from sensorium.core.registry import did_you_mean
+from sensorium.data.catalogue import open_dataset
+from sensorium.data.dataset import Dataset
+from sensorium.data.splits import Split, make_split
+from sensorium.data.view import TrainView, train_view
+from sensorium.experiments.config import RunConfig
+from sensorium.recommenders.base import ModelInfo, Recommender
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that a run works with. The model sees the view and nothing else."""
+
+    config: RunConfig
+    dataset: Dataset
+    split: Split
+    view: TrainView
+    model: Recommender
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model says of itself."""
+        return self.model.info
+
+    def features_read(self) -> list[str]:
+        """Return the names of the item features that the model reads."""
+        if self.info.features == "none":
+            return []
+        chosen: list[str] | None = getattr(self.model.config, "features", None)
+        return list(self.view.features) if chosen is None else list(chosen)
+
+
+def set_up(config: RunConfig, dataset: Dataset | None = None) -> Setup:
+    """Open the data, divide them, and build the model from its train rows.
+
+    Args:
+        config: The configuration.
+        dataset: The data, where they are open already; None opens what the configuration names.
+
+    Raises:
+        ConfigError: The model needs what the data do not have.
+        DataError: The data cannot be read or divided as asked.
+    """
+    dataset = open_dataset(config.data.dataset) if dataset is None else dataset
+    check_model(config, dataset)
+    split = make_split(dataset, config.data.split, seed=config.data.split_seed, min_rating=config.data.min_rating)
+    return build_model(config, dataset, split)
+
+
+def build_model(config: RunConfig, dataset: Dataset, split: Split) -> Setup:
+    """Build the model from the train rows of a split."""
+    chosen: Component = config.model
+    view = train_view(dataset, split, features=config.data.features, seed=config.seed)
+    return Setup(config, dataset, split, view, chosen.target(view, chosen.config))
+
+
+def check_model(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse a model that this data set cannot serve, before rows are read.
+
+    Raises:
+        ConfigError: It needs features or an order that are not there, or the configuration names unknown features.
+    """
+    chosen: Component = config.model
+    info: ModelInfo = chosen.target.info
+    name, known = dataset.info.name, dataset.feature_names
+    if info.features == "required" and not known:
+        raise ConfigError(
+            f"model.name: '{chosen.name}' reads item features and '{name}' has none: make them with "
+            f"'sensorium encode {config.data.dataset}'"
+        )
+    for feature in config.data.features or []:
+        if feature not in known:
+            raise ConfigError(
+                f"data.features: '{feature}' is not a feature of '{name}'{did_you_mean(feature, known)} "
+                f"(known: {', '.join(known) or 'none; make some with sensorium encode ' + config.data.dataset})"
+            )
+    if info.order and not (dataset.info.has_time or dataset.info.has_order):
+        raise ConfigError(
+            f"model.name: '{chosen.name}' needs rows in their order, and '{name}' has neither time nor order"
+        )
