@@ -107,6 +107,14 @@ def test_unknown_names_and_configs_are_refused() -> None:
         check_recommender("bpr", {"dmi": 3})
 
 
+def test_a_model_that_is_asked_by_history_is_told_so() -> None:
+    class ByHistory(Popularity):
+        query_kind = "history"
+
+    with pytest.raises(ConfigError, match="ByHistory is asked by history, these checks ask by user id"):
+        check_recommender(ByHistory)
+
+
 # --- models that are wrong on purpose, each in one way ----------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ def test_relabelling_moves_rows_and_features_together() -> None:
 def test_only_masked_content_is_replaced() -> None:
     view = tiny_view()
     x, present = view.features["text"]
-    for value in (1e9, float("nan")):
+    for value in (1e9, None):
         other = with_masked_content(view, value).features["text"]
         assert np.array_equal(other.x[present], x[present])
         assert np.all(np.abs(other.x[~present]).max(1) > 1)

@@ -5,7 +5,7 @@ hold it), give it a `Config`, an `info`, and the methods below, and name its cla
 entry point of the group "sensorium.recommenders". Training, validation, early stopping, tables and answers come for
 free. The whole of it:
 
-    class MeanOfNeighbours(Recommender):
+    class Factors(Recommender):
         info = ModelInfo(summary="...", citation="...")
 
         class Config(Recommender.Config):
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -198,11 +198,10 @@ class Backbone(Recommender):
             weight: float32 [E], one for each row of the view, in its order; None takes 1 for all.
         """
 
-    def train(self, mode: bool = True) -> Backbone:
+    def train(self, mode: bool = True) -> Self:
         """Switch between training and evaluation mode; what was remembered of the weights before is dropped."""
         self._remembered = None  # torch's fused optimisers change weights without raising their version
-        super().train(mode)
-        return self
+        return super().train(mode)
 
     def _vectors(self) -> Representations:
         """Return `represent()`, remembered in evaluation mode without gradients for as long as the weights stay."""

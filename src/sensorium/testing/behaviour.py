@@ -30,7 +30,7 @@ from sensorium.testing.subject import (
 )
 
 FLOOR_EPOCHS = 30
-FLOOR_OVER_CHANCE = 1.3
+FLOOR_OVER_CHANCE = 2.0
 FLOOR_K = 5
 
 

@@ -141,12 +141,12 @@ def relabelled(data: TinyData, new_user: Integers, new_item: Integers) -> TinyDa
     return TinyData(moved, *_sorted(new_user[data.test_user], new_item[data.test_item]))
 
 
-def with_masked_content(view: TrainView, value: float) -> TrainView:
-    """Return the view with another value wherever an item has no content; NaN stands for noise."""
+def with_masked_content(view: TrainView, value: float | None) -> TrainView:
+    """Return the view with another value wherever an item has no content, or with noise for None."""
     features = {}
     for name, (x, present) in view.features.items():
         noise = numpy_generator(1, "masked content", name).normal(scale=100, size=x.shape)
-        filling = noise if np.isnan(value) else np.full(x.shape, value)
+        filling = noise if value is None else np.full(x.shape, value)
         features[name] = Features(np.where(present[:, None], x, filling).astype(np.float32), present)
     return replace(view, features=features)
 

@@ -32,7 +32,7 @@ RELOAD_TOLERANCE = 1e-6
 
 
 def check_description(subject: Subject) -> None:
-    """`info` describes the model, `query_kind` is "user", and it provides what a ranking needs."""
+    """`info` describes the model, and it provides what a ranking needs."""
     model = subject.model
     info = getattr(model, "info", None)
     if not isinstance(info, ModelInfo):
@@ -165,7 +165,7 @@ def check_state(subject: Subject) -> None:
 
 
 def check_new_process(subject: Subject) -> None:
-    """Saved, and loaded in a new process: the same state and scores, to 1e-6."""
+    """Saved, and loaded in a new process: the same scores, to 1e-6."""
     cls = subject.model
     if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
         raise NotApplicable(f"{cls.__qualname__} is not importable from a module, so no other process can load it")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sensorium.core.config import build
+from sensorium.core.errors import ConfigError
 from sensorium.core.registry import get
 from sensorium.data.batches import Batch, PairBatches, Step
 from sensorium.data.view import TrainView
@@ -72,9 +73,11 @@ def subject_of(
 
     Raises:
         UnknownNameError: No model has that name.
-        ConfigError: The config does not fit the model.
+        ConfigError: The config does not fit the model, or the model is not asked by user id.
     """
     cls = get("sensorium.recommenders", model) if isinstance(model, str) else model
+    if cls.query_kind != "user":
+        raise ConfigError(f"{cls.__name__} is asked by {cls.query_kind}, these checks ask by user id")
     checked = build(
         cls.Config, config if config is not None else {}, source=f"config of {cls.__name__}", prefix="model"
     )

@@ -37,6 +37,14 @@ def test_loss_is_the_formula(negatives: int) -> None:
     assert float(terms["reg"]) == pytest.approx(0.3 * sum(map(math.sqrt, squares)) / 20, rel=1e-5)
 
 
+def test_score_is_the_product_of_the_embeddings() -> None:
+    model = BPR(tiny_view(), BPR.Config(dim=8))
+    wanted = [
+        [float(user @ item) for item in model.item_embedding.detach()] for user in model.user_embedding[:3].detach()
+    ]
+    assert torch.allclose(scores(model, torch.arange(3)), torch.tensor(wanted), atol=1e-6)
+
+
 def test_rows_that_are_not_in_the_batch_have_no_gradient() -> None:
     view = tiny_view()
     model = BPR(view, BPR.Config(dim=8))

@@ -24,12 +24,15 @@ from pydantic import Field
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from sensorium.core.resources import require_memory
 from sensorium.core.seeds import catalogue_order
 from sensorium.data.view import TrainView
 from sensorium.recommenders.base import ModelInfo, Recommender, Versions, known_ids, versions
 from sensorium.training.protocols import Phase
 
-BLOCK_COUNTS = 1 << 23  # co-counts held at once, at most: some hundred MB with what is made of them
+BLOCK_COUNTS = 1 << 23  # co-counts held at once, at most
+BYTES_PER_COUNT = 80  # with all that is made of a block on the way
+BYTES_PER_ENTRY = 32  # of a kept similarity: as it is stored, and transposed in float64 for the scores
 _LARGEST = (1 << 31) - 1
 
 
@@ -129,34 +132,37 @@ def nearest_neighbours(matrix: csr_matrix, *, k: int, shrink: float, tie_order: 
     n_items = matrix.shape[1]
     by_item = matrix.T.tocsr()  # [I, U]
     count = np.diff(by_item.indptr)  # n_i
-    item_at = np.argsort(tie_order)
-    chosen: list[_Chosen] = []
-    for start, stop in _blocks(by_item, matrix):
+    item_at = np.argsort(tie_order).astype(np.int32)
+    # Every user of an item brings at most all the user's items; there are never more than I.
+    bound = np.minimum(by_item @ np.diff(matrix.indptr), n_items)
+    require_memory(
+        int(BYTES_PER_ENTRY * np.minimum(bound, k).sum()) + BYTES_PER_COUNT * BLOCK_COUNTS,
+        f"the neighbourhood of {n_items:,} items, {k} neighbours each,",
+    )
+    sizes, neighbours, similarities = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+    for start, stop in _blocks(bound):
         common = (by_item[start:stop] @ matrix).tocoo()  # c_ij [block, I]
         other = common.row + start != common.col
         row, item = common.row[other], common.col[other]
         similarity = common.data[other] / (np.sqrt(count[row + start].astype(np.float64) * count[item]) + shrink)
-        chosen.append(_largest_of_rows(row, tie_order[item], similarity.astype(np.float32), stop - start, n_items, k))
-    sizes = np.concatenate([[0], *(part.sizes for part in chosen)])
-    neighbour = item_at[np.concatenate([np.zeros(0, dtype=np.int64), *(part.places for part in chosen)])]
-    similarity = np.concatenate([np.zeros(0, dtype=np.float32), *(part.values for part in chosen)])
-    return Neighbours(np.cumsum(sizes, dtype=np.int64), neighbour.astype(np.int32), similarity)
+        kept, place, value = _largest_of_rows(
+            row, tie_order[item], similarity.astype(np.float32), n_rows=stop - start, n_places=n_items, k=k
+        )
+        sizes.append(kept)
+        neighbours.append(item_at[place])
+        similarities.append(value)
+    return Neighbours(np.cumsum(np.concatenate(sizes)), np.concatenate(neighbours), np.concatenate(similarities))
 
 
-class _Chosen(NamedTuple):
-    """What was kept of some rows: entries per row; the entries' places in the tie order and values, row after row."""
+def _blocks(bound: npt.NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+    """Cut the items into blocks of at most `BLOCK_COUNTS` co-counts; yield first and last (excluded) items.
 
-    sizes: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float32]
-
-
-def _blocks(by_item: csr_matrix, matrix: csr_matrix) -> Iterator[tuple[int, int]]:
-    """Cut the items into blocks of at most `BLOCK_COUNTS` co-counts; yield first and last (excluded) items."""
-    n_items = by_item.shape[0]
+    Args:
+        bound: [I], the largest number of items with which each item can have users in common.
+    """
+    n_items = len(bound)
     most_rows = 1 << (32 - n_items.bit_length())  # what `_largest_of_rows` has bits for
-    # Every user of an item brings at most all the user's items; there are never more than I.
-    counts = np.cumsum(np.minimum(by_item @ np.diff(matrix.indptr), n_items))
+    counts = np.cumsum(bound)
     start = 0
     while start < n_items:
         limit = BLOCK_COUNTS + (counts[start - 1] if start else 0)
@@ -169,11 +175,15 @@ def _largest_of_rows(
     row: npt.NDArray[np.int32],
     place: npt.NDArray[np.int64],
     value: npt.NDArray[np.float32],
+    *,
     n_rows: int,
     n_places: int,
     k: int,
-) -> _Chosen:
-    """Return the k largest values of each row, of equal ones those with the smaller place, in that order.
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Choose the k largest values of each row, of equal ones those with the smaller place.
+
+    Returns:
+        How many were chosen of each row, and their places and values, row after row, largest first.
 
     Row, value and place of an entry are packed into one int64 whose order is the order wanted: sorting plain numbers is
     many times faster than sorting by three keys. The bits of positive float32 compare as the numbers do.
@@ -185,4 +195,4 @@ def _largest_of_rows(
     rank = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     keys = keys[rank < k]
     values = (_LARGEST - (keys >> place_bits & _LARGEST)).astype(np.int32).view(np.float32)
-    return _Chosen(np.minimum(sizes, k), keys & ((1 << place_bits) - 1), values)
+    return np.minimum(sizes, k), keys & ((1 << place_bits) - 1), values

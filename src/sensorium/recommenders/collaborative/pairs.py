@@ -36,11 +36,14 @@ def gather(user: Tensor, item: Tensor, batch: Batch) -> PairRows:
 def gather_nodes(nodes: Tensor, n_users: int, batch: Batch) -> PairRows:
     """Return a batch's rows of the vectors of all nodes [U + I, d], users first."""
     ids = torch.cat([batch.user, n_users + batch.pos, n_users + batch.neg.flatten()])
-    rows = nodes.index_select(0, ids)
-    return PairRows(rows[: len(batch.user)], *split_items(rows[len(batch.user) :], batch))
+    user, item = torch.split(nodes.index_select(0, ids), [len(batch.user), len(ids) - len(batch.user)])
+    return PairRows(user, *split_items(item, batch))
 
 
 def split_items(rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Cut rows of the batch's positives and negatives, in that order, into [B, d] and [B, N, d]."""
-    n = len(batch.pos)
-    return rows[:n], rows[n:].view(*batch.neg.shape, rows.shape[1])
+    """Cut rows of the batch's positives and negatives, in that order, into [B, d] and [B, N, d].
+
+    By `torch.split`: its gradient is one copy, that of two slices is two matrices of zeros and their sum.
+    """
+    positive, negative = torch.split(rows, [len(batch.pos), batch.neg.numel()])
+    return positive, negative.view(*batch.neg.shape, rows.shape[1])

@@ -13,7 +13,10 @@ with P, Q, N [B, 2d] the batch's rows of p_u, q_i, q_j. Options:
 
 - `bias`: item vectors gain one dimension beta_i + <beta', x_i> (the paper's item bias and visual bias), users a 1
   beside it: trained and scored alike.
-- `feature_scale`: x is multiplied by it. It sets how fast the content side learns beside the other one.
+- `feature_scale`: x is multiplied by it. Standardised features of D dimensions have length sqrt(D), so that the
+  content side learns much faster than e_i: search the scale together with `reg`. Measured, valid Recall@20 for 1, .3,
+  .1, .03: lfm2k (D = 1,024, reg .1) .341, .365, .371, .373; demo with cold items (D = 544, reg 1) .253, .280, .303,
+  .301, and Recall@20 among the cold items .50, .56, .58, .55.
 - `protocol: mmrec`: raw features, and their mean where an item has none, as the tables made by that code have it.
 """
 
@@ -46,7 +49,7 @@ class VBPR(Backbone):
         dim: int = Field(64, ge=1, description="width of the item embeddings and of the projected content, d")
         reg: float = Field(0.1, ge=0, description="weight of the vectors' norms (not squared) over the batch rows")
         features: list[str] | None = Field(None, description="features that are read; null = all of the data set")
-        feature_scale: float = Field(1.0, gt=0, description="factor of the standardised features")
+        feature_scale: float = Field(1.0, gt=0, description="factor of the features; search {1, 0.3, 0.1, 0.03}")
         bias: bool = Field(False, description="an item bias, and one computed from the features")
         protocol: Protocol = Field(
             "sensorium", description="mmrec = raw features, to compare with tables made by that code"
