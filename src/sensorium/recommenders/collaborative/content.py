@@ -80,7 +80,7 @@ def choose_features(view: TrainView, names: Sequence[str] | None, *, model: str)
     if not known:
         raise DataError(
             f"{model} needs item features and the data set has none: make them with `sensorium encode DATASET`, "
-            "or add given vectors with sensorium.data.add_features"
+            "or add given vectors with sensorium.data.features.add_features"
         )
     for name in names or ():
         if name not in known:
