@@ -20,7 +20,7 @@ help:  ## Show what can be made.
 demo: $(VENV)/.core  ## Install, generate the demo catalogue, train five models, compare them, write a report.
 	@rm -rf $(DEMO)
 	$(BIN)/sensorium data inspect demo
-	$(BIN)/sensorium encode demo
+	$(BIN)/sensorium encode demo --split random_per_user
 	@set -e; for model in $(MODELS); do \
 		echo "$(BIN)/sensorium run examples/quick/$$model.yaml --out $(DEMO)/$$model"; \
 		$(BIN)/sensorium run examples/quick/$$model.yaml --out $(DEMO)/$$model; \

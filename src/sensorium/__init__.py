@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sensorium.data.demo import generate_demo as generate_demo
     from sensorium.data.importing import import_dataset as import_dataset
     from sensorium.data.splits import make_split as make_split
-    from sensorium.encoders import encode as encode
+    from sensorium.encoders.encode import encode as encode
     from sensorium.experiments.audit import audit as audit
     from sensorium.experiments.cells import run_experiment as run_experiment
     from sensorium.experiments.compare import compare as compare
@@ -31,7 +31,7 @@ _CALLS = {
     "generate_demo": "sensorium.data.demo",
     "import_dataset": "sensorium.data.importing",
     "make_split": "sensorium.data.splits",
-    "encode": "sensorium.encoders",
+    "encode": "sensorium.encoders.encode",
     "run": "sensorium.experiments.run",
     "resume": "sensorium.experiments.run",
     "load_run": "sensorium.experiments.run",
