@@ -61,7 +61,7 @@ def test_a_wrong_label_is_refused(sensorium_home: Path, tmp_path: Path, monkeypa
     path = tmp_path / "amazon-baby" / "baby.inter"
     path.write_text(path.read_text() + "0\t0\t7\n")
     monkeypatch.setenv("SENSORIUM_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="x_label must be 0"):
+    with pytest.raises(DataError, match="x_label is 7, and must be 0"):
         open_dataset("baby")
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sensorium.core.config import build
 from sensorium.core.errors import DataError
 from sensorium.data.dataset import Dataset
-from sensorium.data.importing import ImportConfig, import_dataset, plan_import, sort_ids
+from sensorium.data.identifiers import sort_ids
+from sensorium.data.importing import ImportConfig, import_dataset, plan_import
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -92,7 +93,7 @@ def test_wrong_separator_is_one_line(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         import_dataset(path, tmp_path / "out", config(reader={"name": "csv", "sep": "tab"}))
     assert str(caught.value) == (
-        f"{path}: separated by tab it has 1 column and at least 2 are needed; it looks like space: --sep space"
+        f"{path}: separated by tab it has 1 column, and 3 are needed; it looks like a space: --sep space"
     )
     assert not (tmp_path / "out").exists()
     assert import_dataset(path, tmp_path / "out", config(reader={"name": "csv", "sep": "space"})).n_interactions == 3

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import polars as pl
 
@@ -38,8 +37,8 @@ INTERACTION_ROLES = ("user_id", "item_id", "rating", "timestamp", "order")
 ITEM_ROLES = ("item_id", "title", "description", "image", "audio", "video", "price")
 MEDIA = ("image", "audio", "video")
 
-TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
-_FACTORS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+ROW = "row number of sensorium"  # the readers' column of line or record numbers: a name that no source has
+RESERVED = ("user", "item", "user_id", "item_id", "row", "rating", "timestamp", "order")  # of our own tables
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,25 @@ class Unreadable:
 
     def sentence(self, file: str) -> str:
         """Say what was found, in one sentence."""
-        lines = ", ".join(map(str, self.lines))
-        return f"{file}: {self.count:,} values of '{self.column}' cannot be read and count as missing (first lines: {lines})"
+        what = f"{file}: {self.count:,} values of '{self.column}' cannot be read and count as missing"
+        return f"{what} (first lines: {', '.join(map(str, self.lines))})"
 
 
-def guess(columns: Sequence[str], roles: Collection[str], mapping: Mapping[str, str] | None = None) -> dict[str, str]:
+def guess(
+    columns: Sequence[str],
+    roles: Collection[str],
+    mapping: Mapping[str, str | None] | None = None,
+    *,
+    plain_id: str = "",
+) -> dict[str, str]:
     """Return role -> column: what the mapping says, and the best guess for the other roles.
 
     Args:
         columns: The table's columns.
         roles: The roles that matter for this table.
-        mapping: role -> column, chosen by the user.
+        mapping: role -> column, chosen by the user; None = the table has no such column, whatever it looks like.
+        plain_id: The role that a column "id" has in this table, if any. The mapping may name that role's column as
+            another file calls it.
 
     Raises:
         DataError: The mapping names a role or a column that is not there.
@@ -73,20 +80,21 @@ def guess(columns: Sequence[str], roles: Collection[str], mapping: Mapping[str, 
             raise DataError(
                 f"columns: there is no role '{role}'{did_you_mean(role, NAMES)} (known: {', '.join(NAMES)})"
             )
-        if role in roles:
-            if column not in columns:
-                raise DataError(
-                    f"there is no column '{column}' for {role}{did_you_mean(column, columns)} (columns: {', '.join(columns)})"
-                )
-            found[role] = column
+        if column is None or role not in roles or (role == plain_id and column not in columns):
+            continue
+        if column not in columns:
+            raise DataError(
+                f"there is no column '{column}' for {role}{did_you_mean(column, columns)} "
+                f"(columns: {', '.join(columns)})"
+            )
+        found[role] = column
     plain = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(columns)}
     for role in roles:
-        if role not in found:
-            known = next(
-                (plain[name] for name in NAMES[role] if name in plain and plain[name] not in found.values()), None
-            )
-            if known is not None:
-                found[role] = known
+        names = (*NAMES[role], "id") if role == plain_id else NAMES[role]
+        if role not in found and (mapping or {}).get(role, "") is not None:
+            free = [name for name in names if name in plain and (role == plain_id or plain[name] not in found.values())]
+            if free:
+                found[role] = plain[free[0]]
     return found
 
 
@@ -96,8 +104,26 @@ def require_roles(found: Mapping[str, str], roles: Collection[str], file: str, c
         if role not in found:
             raise DataError(
                 f"{file}: no column for {role} among: {', '.join(columns)}; name it with a mapping, for example "
-                f"--columns {role}={columns[0] if columns else 'NAME'}"
+                f"--column {role}={columns[0] if columns else 'NAME'}"
             )
+
+
+def further_names(columns: Sequence[str], taken: Collection[str]) -> dict[str, str]:
+    """Return column -> the name under which it is kept: its own, or with "_raw" where our tables need that name."""
+    names: dict[str, str] = {}
+    for column in columns:
+        name = column
+        while name in (*RESERVED, *taken, *names.values()):
+            name += "_raw"
+        names[column] = name
+    return names
+
+
+def require_flat(schema: Mapping[str, pl.DataType], columns: Collection[str], file: str) -> None:
+    """Raise a DataError that names the first column with lists or records, where single values are needed."""
+    for column in columns:
+        if schema[column].is_nested():
+            raise DataError(f"{file}: '{column}' holds {schema[column]}, and single values are needed")
 
 
 def read_text(column: str) -> pl.Expr:
@@ -106,10 +132,20 @@ def read_text(column: str) -> pl.Expr:
     return pl.when(text == "").then(None).otherwise(text)
 
 
-def read_number(column: str, dtype: pl.DataType | type[pl.DataType]) -> pl.Expr:
-    """Return a column as float64; what is no number, and NaN, is missing."""
-    number = (read_text(column) if dtype == pl.String else pl.col(column)).cast(pl.Float64, strict=False)
-    return number.fill_nan(None)
+def read_id(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column of external ids as text; whole numbers that became 1.0, 2.0 beside a gap are 1, 2 again."""
+    if not dtype.is_float():
+        return read_text(column)
+    whole = pl.col(column).cast(pl.Int64, strict=False)
+    text = pl.when(pl.col(column) == whole).then(whole.cast(pl.String)).otherwise(read_text(column))
+    return pl.when(pl.col(column).is_not_nan()).then(text)
+
+
+def read_number(column: str, dtype: pl.DataType, to: type[pl.DataType] = pl.Float64) -> pl.Expr:
+    """Return a column as numbers; what is no number, or not finite, is missing."""
+    text = pl.col(column).str.strip_chars() if dtype == pl.String else pl.col(column)
+    number = text.cast(pl.Float64, strict=False).cast(to, strict=False)
+    return pl.when(number.is_finite()).then(number) if to.is_float() else number
 
 
 def unreadable_number(column: str) -> pl.Expr:
@@ -118,48 +154,7 @@ def unreadable_number(column: str) -> pl.Expr:
     return text.is_not_null() & text.cast(pl.Float64, strict=False).is_null()
 
 
-def read_time(frame: pl.LazyFrame, column: str, unit: TimeUnit) -> tuple[pl.Expr, str]:
-    """Return a column of times as int64 milliseconds since the epoch, UTC, and how it was understood.
-
-    Numbers in unit "auto" are seconds, milli-, micro- or nanoseconds by their size: the middle of the column must lie
-    between 1973 and 5138. Text is ISO 8601; without a zone it is UTC.
-
-    Raises:
-        DataError: No value can be read.
-    """
-    dtype = frame.collect_schema()[column]
-    if isinstance(dtype, pl.Datetime | pl.Date):
-        return pl.col(column).cast(pl.Datetime("ms")).dt.epoch("ms"), "dates"
-    number = read_number(column, dtype)
-    middle = frame.select(number.median()).collect().item()
-    if middle is None:
-        if dtype != pl.String:
-            raise DataError(f"no value of the time column '{column}' can be read")
-        moment = read_text(column).str.to_datetime(time_unit="ms", time_zone="UTC", strict=False)
-        if frame.select(moment.is_not_null().any()).collect().item() is not True:
-            raise DataError(f"no value of the time column '{column}' can be read: numbers or ISO 8601 are understood")
-        return moment.dt.epoch("ms"), "ISO 8601 dates"
-    chosen = unit if unit != "auto" else next(name for name, top in _TOPS if abs(middle) < top)
-    return (number * _FACTORS[chosen]).round().cast(pl.Int64, strict=False), {
-        "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"
-    }[chosen]  # fmt: skip
-
-
-_TOPS = [("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", float("inf"))]
-
-
-def reject(frame: pl.LazyFrame, where: pl.Expr, *, file: str, column: str, reason: str) -> pl.DataFrame:
-    """Return the rows of a frame (with its column `row`) that are set aside, as `REJECTED_SCHEMA`."""
-    schema = frame.collect_schema().names()
-    detail = pl.col(column).cast(pl.String) if column in schema else pl.lit(None, pl.String)
-    return (
-        frame.filter(where.fill_null(False))
-        .select(
-            pl.lit(file).alias("file"),
-            pl.col("row").cast(pl.Int64),
-            pl.lit(column).alias("column"),
-            pl.lit(reason).alias("reason"),
-            detail.alias("detail"),
-        )
-        .collect()
-    )
+def is_whole(column: str) -> pl.Expr:
+    """Return where a text column holds a plain whole number, or nothing."""
+    text = read_text(column)
+    return text.is_null() | text.str.contains(r"^-?(0|[1-9]\d{0,17})$")

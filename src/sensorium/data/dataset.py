@@ -56,7 +56,8 @@ class Dataset:
         tree = read_json(root / DESCRIPTION)
         if tree.get("format_version", 0) > FORMAT_VERSION:
             raise DataError(
-                f"{root} has format {tree['format_version']}, this release reads up to {FORMAT_VERSION}: update sensorium"
+                f"{root} has format {tree['format_version']}, this release reads up to {FORMAT_VERSION}: "
+                "update sensorium"
             )
         return cls(root, build(DatasetInfo, tree, source=str(root / DESCRIPTION)))
 
@@ -83,7 +84,7 @@ class Dataset:
         return self.info.counts["interactions"]
 
     def interactions(self) -> pl.LazyFrame:
-        """Return every row: user int32, item int32, and rating, timestamp (ms, UTC), order where the source has them."""
+        """Return every row: user int32, item int32, and rating, timestamp (ms, UTC), order where there are any."""
         return self._scan(INTERACTIONS)
 
     def items(self) -> pl.LazyFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,8 @@ import numpy.typing as npt
 from sensorium.core.errors import DataError
 from sensorium.core.files import digest, write_json, write_npy
 from sensorium.data.dataset import Dataset
-from sensorium.data.schema import FeatureInfo
-from sensorium.data.store import write_info
+from sensorium.data.schema import DatasetInfo, FeatureInfo
+from sensorium.data.store import update_info
 
 Provenance = dict[str, Any] | Literal["unknown"]
 
@@ -41,17 +42,17 @@ def add_features(
     Raises:
         DataError: The matrix has another number of rows than the data set has items, or is no matrix of numbers.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+        raise DataError(f"'{name}' is no name of features: letters, digits, and . + - _ within it")
     kept, mask, notices = check_features(name, x, present, dataset.n_items)
     folder = dataset.root / "features" / f"{name}-given-{digest(kept, mask)[:8]}"
-    info = write_features(folder, dataset.root, kept, mask, provenance)
-    description = dataset.info.model_copy(
-        update={
-            "features": {**dataset.info.features, name: info},
-            "notices": [*dataset.info.notices, *(notice for notice in notices if notice not in dataset.info.notices)],
-        }
-    )
-    write_info(dataset.root, description)
-    return Dataset(dataset.root, description)
+    entry = write_features(folder, dataset.root, kept, mask, provenance)
+
+    def enter(info: DatasetInfo) -> DatasetInfo:
+        others = [notice for notice in info.notices if not notice.startswith(f"features '{name}':")]
+        return info.model_copy(update={"features": {**info.features, name: entry}, "notices": [*others, *notices]})
+
+    return update_info(dataset.root, enter)
 
 
 def check_features(
@@ -68,7 +69,8 @@ def check_features(
         )
     if len(x) != n_items:
         raise DataError(
-            f"features '{name}' have {len(x):,} rows and the data set has {n_items:,} items: one row per item, in id order"
+            f"features '{name}' have {len(x):,} rows and the data set has {n_items:,} items: one row per item, in id "
+            "order"
         )
     if present is not None and (present.dtype != bool or present.shape != (n_items,)):
         raise DataError(
@@ -103,13 +105,13 @@ def write_features(
         provenance=provenance,
         digest=digest(x, present),
     )
-    if not folder.exists():  # its name holds the digest: what is there is this
+    if not (folder / "pooled.npy").exists():  # its name holds the digest: what is there is this
         temporary = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
         try:
             write_npy(temporary / "pooled.npy", x)
             write_npy(temporary / "present.npy", present)
-            write_json(temporary / "manifest.json", info.model_dump(mode="json"))
             temporary.replace(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    write_json(folder / "manifest.json", info.model_dump(mode="json"))
     return info

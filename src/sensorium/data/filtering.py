@@ -1,6 +1,8 @@
-"""Filters that an import may apply to rows: a lowest rating, and the k-core."""
+"""Which rows of an import stay: the first of equal ones, and the k-core. Arrays in, a mask out."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,32 @@ import numpy.typing as npt
 from sensorium.core.errors import DataError
 
 Integers = npt.NDArray[np.int64]
+
+
+def is_first(*columns: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+    """Return which rows are the first with their values in all columns: bool [n].
+
+    A hash finds the few rows that may be repeated, in a tenth of the memory of a hash table over all rows; only these
+    are compared.
+
+    Args:
+        columns: Integers [n] each, at least one.
+    """
+    key = np.zeros(len(columns[0]), dtype=np.uint64)
+    for column in columns:
+        key = (key ^ column.astype(np.int64).view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(32)
+    ordered = np.sort(key)
+    seen_again = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    first = np.ones(len(key), dtype=bool)
+    if len(seen_again):
+        rows = np.flatnonzero(np.isin(key, seen_again))
+        rows = rows[np.lexsort([column[rows] for column in columns])]  # stable: equal rows stay in order
+        equal = np.ones(len(rows) - 1, dtype=bool)
+        for column in columns:
+            equal &= np.diff(column[rows]) == 0
+        first[rows[1:][equal]] = False
+    return first
 
 
 def k_core(user: Integers, item: Integers, k: int) -> npt.NDArray[np.bool_]:

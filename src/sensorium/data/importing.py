@@ -10,25 +10,25 @@ and two imports of one input give the same bytes.
 from __future__ import annotations
 
 import logging
-import os
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from pydantic import Field
 
 from sensorium.core.config import Component, Config, component, dump
 from sensorium.core.errors import DataError
 from sensorium.core.files import sha256_file
-from sensorium.data.columns import MEDIA
+from sensorium.data.contents import bring_media, matrix_in_order
 from sensorium.data.dataset import Dataset
 from sensorium.data.features import check_features, write_features
-from sensorium.data.filtering import require_k_core
+from sensorium.data.filtering import is_first, require_k_core
+from sensorium.data.identifiers import distinct_ids, encode_ids, settle_ids, table_in_order
 from sensorium.data.readers.base import Reading
-from sensorium.data.schema import Source, SourceFile
+from sensorium.data.schema import FeatureInfo, Source, SourceFile
 from sensorium.data.store import REJECTED_SCHEMA, new_folder, write_info, write_tables
 
 logger = logging.getLogger(__name__)
@@ -64,18 +64,22 @@ class ImportPlan:
 
     Attributes:
         reader: The reader's name.
+        mapping: What was taken for what: role -> column of the source.
         columns: The columns of the interactions, by the names they will have, with their types.
         counts: Rows, users, items, and what was set aside, by reason.
         head: The first rows.
         items: The columns of the items, with their types.
+        users: The columns of the users, with their types.
         notices: Sentences that people should read.
     """
 
     reader: str
+    mapping: dict[str, str]
     columns: dict[str, str]
     counts: dict[str, int]
     head: pl.DataFrame
     items: dict[str, str]
+    users: dict[str, str]
     notices: list[str]
 
 
@@ -85,28 +89,27 @@ def plan_import(path: str | Path, config: ImportConfig) -> ImportPlan:
     Raises:
         DataError: The source cannot be read.
     """
-    reader, reading = _read(Path(path), config)
-    rows = reading.interactions.collect()
-    rejected = _rejected(reading)
-    counts = {
-        "rows": rows.height,
-        "users": rows["user_id"].n_unique(),
-        "items": rows["item_id"].n_unique(),
-        **reading.counts,
-        **{
-            f"rejected: {reason}": count
-            for reason, count in rejected.group_by("reason").len().sort("reason").iter_rows()
-        },
-    }
-    schema = reading.items.collect_schema() if reading.items is not None else {}
-    return ImportPlan(
-        reader=reader.name,
-        columns={name: str(dtype) for name, dtype in rows.schema.items() if name != "row"},
-        counts=counts,
-        head=rows.drop("row").head(5),
-        items={name: str(dtype) for name, dtype in schema.items()},
-        notices=reading.notices,
-    )
+    path = Path(path)
+    with _explained(path):
+        reader, reading = _read(path, config)
+        rows = reading.interactions.drop("row")
+        facts = rows.select(
+            rows=pl.len(), users=pl.col("user_id").n_unique(), items=pl.col("item_id").n_unique()
+        ).collect(engine="streaming")
+        return ImportPlan(
+            reader=reader.name,
+            mapping=reading.columns,
+            columns=_types(rows),
+            counts={
+                **facts.row(0, named=True),
+                **reading.counts,
+                **{f"rejected: {reason}": count for reason, count in _by_reason(reading).items()},
+            },
+            head=rows.head(5).collect(),
+            items=_types(reading.items),
+            users=_types(reading.users),
+            notices=reading.notices,
+        )
 
 
 def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, overwrite: bool = False) -> Dataset:
@@ -121,44 +124,52 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
     Raises:
         DataError: The source cannot be read, nothing is left of it, or `out` is there already.
     """
-    out = Path(out)
-    with new_folder(out, overwrite=overwrite) as folder:
-        reader, reading = _read(Path(path), config)
-        rows, counts = _filter(reading, config)
-        user_ids, item_ids = _identify(reading, rows, closed=reading.closed or config.k_core is not None)
-        interactions = rows.select(
-            _dense(rows["user_id"], user_ids).alias("user"),
-            _dense(rows["item_id"], item_ids).alias("item"),
-            pl.exclude("user_id", "item_id", "row"),
-        )
-        items, lost = _with_media(_attributes(reading.items, "item", item_ids), reading, folder)
+    path, out = Path(path), Path(out)
+    with new_folder(out, overwrite=overwrite) as folder, _explained(path):
+        reader, reading = _read(path, config)
+        ids = distinct_ids(reading.interactions)
+        rows = encode_ids(reading.interactions.drop("row"), ids).collect(engine="streaming")  # in the file's order
+        if not rows.height:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in _by_reason(reading).items())
+            raise DataError(f"{path}: no row is left to import (set aside: {reasons or 'none'})")
+        rows, counts = _filter(rows, config)
+        closed = reading.closed or config.k_core is not None
+        for kind, table in (("user", reading.users), ("item", reading.items)):
+            # items and users without a row are part of the catalogue, unless the rows alone say who belongs to it
+            more = None if closed or table is None else table.select(f"{kind}_id").collect().to_series()
+            ids[kind], code = settle_ids(ids[kind], rows[kind].to_numpy(), more)
+            rows = rows.with_columns(pl.Series(kind, code))
+        items, lost = bring_media(table_in_order(reading.items, "item", ids["item"]), reading.media, folder)
         info = write_tables(
             folder,
-            name=config.name or out.name,
+            name=config.name or out.absolute().name,
             source=_source(reader, reading, config),
-            interactions=interactions,
+            interactions=rows,
             items=items,
-            users=_attributes(reading.users, "user", user_ids),
+            users=table_in_order(reading.users, "user", ids["user"]),
             rejected=pl.concat([_rejected(reading), lost]),
             counts={**reading.counts, **counts},
             licence=config.licence or reading.licence,
             sensitive=reading.sensitive,
             notices=reading.notices,
         ).info
-        features, notices = dict(info.features), list(info.notices)
-        for name, given in reading.features.items():
-            matrix = _in_id_order(name, given.load(), given.item_ids, item_ids)
-            x, present, said = check_features(name, *matrix, len(item_ids))
-            target = folder / "features" / f"{name}-given"
-            features[name] = write_features(target, folder, x, present, given.provenance)
-            notices += said
-        write_info(folder, info.model_copy(update={"features": features, "notices": notices}))
+        features, notices = _write_features(reading, ids["item"], folder)
+        write_info(folder, info.model_copy(update={"features": features, "notices": [*info.notices, *notices]}))
     data = Dataset.open(out)
     logger.info("imported %s: %s users, %s items, %s rows", data.name, data.n_users, data.n_items, data.n_interactions)
     return data
 
 
 # --- reading ---
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what only shows while a lazy table is read into a message that names the source."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def _read(path: Path, config: ImportConfig) -> tuple[Component, Reading]:
@@ -175,8 +186,16 @@ def _read(path: Path, config: ImportConfig) -> tuple[Component, Reading]:
     return reader, reading
 
 
+def _types(table: pl.LazyFrame | None) -> dict[str, str]:
+    return {} if table is None else {name: str(dtype) for name, dtype in table.collect_schema().items()}
+
+
 def _rejected(reading: Reading) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=REJECTED_SCHEMA), *reading.rejected])
+
+
+def _by_reason(reading: Reading) -> dict[str, int]:
+    return dict(_rejected(reading).group_by("reason").len().sort("reason").iter_rows())
 
 
 def _source(reader: Component, reading: Reading, config: ImportConfig) -> Source:
@@ -195,110 +214,41 @@ def _without_paths(options: Any) -> Any:
 # --- rows ---
 
 
-def _filter(reading: Reading, config: ImportConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Return the rows that stay, in the order of the file, and what was left out by kind."""
-    rows = reading.interactions.collect()
+def _filter(rows: pl.DataFrame, config: ImportConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Return the rows that stay, in their order, and what was left out by kind."""
     counts: dict[str, int] = {"duplicates": 0}
     if "timestamp" in rows.columns:  # without a time, equal rows may be two visits
-        distinct = rows.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
+        distinct = rows.filter(pl.Series(is_first(*(rows[name].to_numpy() for name in ("user", "item", "timestamp")))))
         counts["duplicates"] = rows.height - distinct.height
         rows = distinct
     if config.min_rating is not None:
         if "rating" not in rows.columns:
             raise DataError(f"min_rating is {config.min_rating} and the data have no rating")
         kept = rows.filter(pl.col("rating") >= config.min_rating)
+        if not kept.height:
+            raise DataError(
+                f"min_rating {config.min_rating} keeps 0 of {rows.height:,} rows "
+                f"(largest rating: {rows['rating'].to_numpy().max():g})"
+            )
         counts["below_min_rating"] = rows.height - kept.height
         rows = kept
     if config.k_core is not None:
-        user, item = (rows[name].rank("dense").to_numpy().astype(np.int64) - 1 for name in ("user_id", "item_id"))
+        user, item = (rows[kind].cast(pl.Int64).to_numpy() for kind in ("user", "item"))
         kept = rows.filter(pl.Series(require_k_core(user, item, config.k_core)))
         counts["outside_k_core"] = rows.height - kept.height
         rows = kept
-    if not rows.height:
-        raise DataError(f"{reading.files[0]}: no row is left to import (set aside: {_rejected(reading).height:,})")
     return rows, counts
-
-
-# --- ids ---
-
-
-def _identify(reading: Reading, rows: pl.DataFrame, *, closed: bool) -> tuple[pl.Series, pl.Series]:
-    """Return the external ids of users and items in the order of their dense ids."""
-    found = []
-    for key, table in (("user_id", reading.users), ("item_id", reading.items)):
-        ids = [rows[key]]
-        if table is not None and not closed:  # items nobody had yet are part of the catalogue
-            ids.append(table.select(key).collect()[key])
-        found.append(sort_ids(pl.concat(ids)))
-    return found[0], found[1]
-
-
-def sort_ids(ids: pl.Series) -> pl.Series:
-    """Return the distinct ids in their order: by value where all are plain integers, else as text."""
-    distinct = ids.unique()
-    if distinct.str.contains(r"^(0|[1-9]\d{0,17})$").all():
-        return distinct.cast(pl.Int64).sort().cast(pl.String)
-    return distinct.sort()
-
-
-def _dense(values: pl.Series, ids: pl.Series) -> pl.Series:
-    """Return the dense ids of external ones, int32."""
-    table = pl.DataFrame({"id": ids, "dense": np.arange(len(ids), dtype=np.int32)})
-    return values.to_frame("id").join(table, on="id", how="left", maintain_order="left")["dense"]
-
-
-def _attributes(table: pl.LazyFrame | None, kind: str, ids: pl.Series) -> pl.DataFrame:
-    """Return a table with one row per dense id: the id, the external id, and the columns of the source."""
-    key = f"{kind}_id"
-    frame = pl.DataFrame({kind: np.arange(len(ids), dtype=np.int32), key: ids})
-    return frame if table is None else frame.join(table.collect(), on=key, how="left", maintain_order="left")
 
 
 # --- content ---
 
 
-def _in_id_order(
-    name: str, x: np.ndarray[Any, Any], given: pl.Series, ids: pl.Series
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Return a matrix with one row per dense id, and which ids the source had a row for."""
-    if len(x) != len(given):
-        raise DataError(
-            f"features '{name}' have {len(x):,} rows and the source has {len(given):,} items: one row per item"
-        )
-    table = pl.DataFrame({"id": given, "row": np.arange(len(given), dtype=np.int64)})
-    row = pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")["row"]
-    there = row.is_not_null().to_numpy()
-    ordered = x[row.fill_null(0).to_numpy()] if len(x) else np.zeros((len(ids), x.shape[1]), dtype=np.float32)
-    return ordered, there
-
-
-def _with_media(items: pl.DataFrame, reading: Reading, folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Bring the media files into the data set; return the items with their new paths, and what is not there."""
-    lost: list[dict[str, Any]] = []
-    for column in [name for name in MEDIA if name in items.columns and reading.media is not None]:
-        assert reading.media is not None
-        root = reading.media.resolve()
-        paths: list[str | None] = []
-        for item, given in zip(items["item"].to_list(), items[column].to_list(), strict=True):
-            target = None
-            if given is not None:
-                source = (root / given).resolve()
-                if PurePosixPath(given).is_absolute() or not source.is_relative_to(root):
-                    raise DataError(f"item {items['item_id'][item]}: the path '{given}' leads out of {reading.media}")
-                if source.is_file():
-                    target = f"media/{column}/{item // 1000:03d}/{item}{source.suffix.lower()}"
-                    _bring(source, folder / target)
-                else:
-                    lost.append({"file": str(given), "row": item, "column": column, "reason": "missing_file"})
-            paths.append(target)
-        items = items.with_columns(pl.Series(column, paths, dtype=pl.String))
-    return items, pl.DataFrame(lost, schema=REJECTED_SCHEMA)
-
-
-def _bring(source: Path, target: Path) -> None:
-    """Give a file a second name in the data set; where that cannot be, copy it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+def _write_features(reading: Reading, item_ids: pl.Series, folder: Path) -> tuple[dict[str, FeatureInfo], list[str]]:
+    """Write the source's matrices in id order; return their entries for `dataset.json`, and what people should know."""
+    features: dict[str, FeatureInfo] = {}
+    notices: list[str] = []
+    for name, given in reading.features.items():
+        x, present, said = check_features(name, *matrix_in_order(name, given, item_ids), len(item_ids))
+        features[name] = write_features(folder / "features" / f"{name}-given", folder, x, present, given.provenance)
+        notices += said
+    return features, notices

@@ -63,7 +63,8 @@ def inspect(dataset: Dataset) -> Inspection:
     per_user = _counts(rows, "user", dataset.n_users)
     per_item = _counts(rows, "item", dataset.n_items)
     popular = np.sort(per_item)[::-1]
-    pairs = rows.select(pl.struct("user", "item").n_unique()).collect().item()
+    pair = pl.col("user").cast(pl.Int64) * dataset.n_items + pl.col("item")
+    pairs = rows.select(pair.n_unique()).collect().item()
     return Inspection(
         name=dataset.name,
         licence=dataset.info.licence,

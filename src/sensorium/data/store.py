@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import polars as pl
@@ -25,30 +28,79 @@ REJECTED_SCHEMA = {"file": pl.String, "row": pl.Int64, "column": pl.String, "rea
 def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `out`; on success it takes that place, on failure it is removed.
 
+    A second process that makes the same folder waits, and then finds it there. What a killed process left is removed,
+    and a data set that it was about to replace is put back.
+
     Raises:
-        DataError: `out` is there already, and may not be overwritten; or another process makes it right now.
+        DataError: `out` is there already and may not be overwritten; or it cannot be written.
     """
-    out = Path(out)
+    out = Path(out).absolute()
     _refuse_existing(out, overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (out.parent / f".{out.name}.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # a second process waits, and then finds the folder
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out.parent} cannot be made: {error.strerror}; choose another folder") from None
+    with lock(out.with_name(f".{out.name}.lock")):
+        _clear_leftovers(out)
         _refuse_existing(out, overwrite)
-        for rest in out.parent.glob(f".{out.name}.*.tmp"):  # of processes that were killed: the lock says they are gone
-            shutil.rmtree(rest, ignore_errors=True)
-        temporary = out.parent / f".{out.name}.{uuid4().hex[:8]}.tmp"
+        temporary = _beside(out, "tmp")
         temporary.mkdir()
         try:
             yield temporary
             if out.exists():
-                old = out.parent / f".{out.name}.{uuid4().hex[:8]}.tmp"
+                old = _beside(out, "old")
                 out.replace(old)
                 temporary.replace(out)
                 shutil.rmtree(old)
             else:
                 temporary.replace(out)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DataError(
+                    f"the disk is full: could not write {out}; nothing was changed, free some space and run again"
+                ) from error
+            raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock file; others wait. It is removed afterwards, by its holder."""
+    handle = _take(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        handle.close()
+
+
+def _take(path: Path) -> IO[str]:
+    while True:
+        try:
+            handle = path.open("a")
+        except OSError as error:
+            raise DataError(f"{path.parent} cannot be written: {error.strerror}; choose another folder") from None
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return handle
+        handle.close()  # its last holder has removed the file that was waited for: there may be another
+
+
+def _beside(out: Path, kind: str) -> Path:
+    return out.with_name(f".{out.name}.{uuid4().hex[:8]}.{kind}")
+
+
+def _clear_leftovers(out: Path) -> None:
+    """Remove what killed processes left; the lock says that they are gone."""
+    left = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.(tmp|old)")
+    for path in sorted(out.parent.iterdir()):
+        if left.fullmatch(path.name):
+            if path.suffix == ".old" and not out.exists():  # killed between the two renames
+                path.replace(out)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_existing(out: Path, overwrite: bool) -> None:
@@ -56,7 +108,7 @@ def _refuse_existing(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise DataError(f"{out} is there already: choose another folder, or overwrite it with --overwrite")
-    if not (out / DESCRIPTION).exists() and any(out.iterdir()):
+    if not out.is_dir() or (not (out / DESCRIPTION).exists() and any(out.iterdir())):
         raise DataError(f"{out} is not a data set and not empty: it is not overwritten, choose another folder")
 
 
@@ -94,7 +146,7 @@ def write_tables(
     rejected = pl.DataFrame(schema=REJECTED_SCHEMA) if rejected is None else rejected
     tables = {INTERACTIONS: interactions, ITEMS: items, USERS: users, REJECTED: rejected}
     for table, frame in tables.items():
-        write_parquet(folder / table, frame)
+        write_parquet(folder / table, frame.rechunk())  # in how many pieces it was read leaves no trace in the bytes
     columns = interactions.columns
     info = DatasetInfo(
         name=name,
@@ -122,3 +174,16 @@ def write_tables(
 def write_info(folder: Path, info: DatasetInfo) -> None:
     """Write `dataset.json`."""
     write_json(folder / DESCRIPTION, dump(info))
+
+
+def update_info(root: Path, change: Callable[[DatasetInfo], DatasetInfo]) -> Dataset:
+    """Change `dataset.json` as it now stands on the disk, and return the data set as it then is.
+
+    Another process that enters features at the same time waits, so that none of the changes is lost.
+    """
+    (root / "features").mkdir(exist_ok=True)
+    with (root / "features" / ".lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        info = change(Dataset.open(root).info)
+        write_info(root, info)
+    return Dataset(root, info)

@@ -1,18 +1,20 @@
 """The three tables of a generic import, from any frame of raw columns: rows, items, users.
 
-Raw frames come from the file readers with one more column, `row`: the line or record of the file, counted from 1. For
-text files all other columns are text.
+Raw frames come from the file readers with one more column, `columns.ROW`: the line or record of the file. For text
+files all other columns are text. A log stays lazy: one pass checks it, one more collects what is set aside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
 from sensorium.core.errors import DataError
 from sensorium.data import columns as c
+from sensorium.data.times import TimeUnit, look_at_times, read_times
 
 NUMBERS = ("price",)  # item columns that are numbers by their role
 
@@ -21,8 +23,8 @@ NUMBERS = ("price",)  # item columns that are numbers by their role
 class Options:
     """How raw columns are understood."""
 
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    time_unit: c.TimeUnit = "auto"
+    mapping: Mapping[str, str | None] = field(default_factory=dict)
+    time_unit: TimeUnit = "auto"
     strict: bool = False
 
 
@@ -36,60 +38,105 @@ class Table:
     notices: list[str] = field(default_factory=list)
 
 
-def interactions_table(raw: pl.LazyFrame, file: str, options: Options) -> Table:
+# --- rows ---
+
+
+def interactions_table(raw: pl.LazyFrame, file: str, options: Options, *, without: Collection[str] = ()) -> Table:
     """Return user_id, item_id, row, [rating], [timestamp], [order] and the further columns.
 
-    A row without a user or an item, or with a rating or time that cannot be read, is set aside.
+    A row without a user or an item, or with a rating or time that cannot be read, is set aside under the first reason
+    that it gives.
+
+    Args:
+        raw: The log, and `columns.ROW`.
+        file: Its name, for messages.
+        options: How its columns are understood.
+        without: Further columns that belong to another table.
 
     Raises:
         DataError: There is no column for users or items, or strict mode met a value that cannot be read.
     """
     schema = raw.collect_schema()
-    names = [name for name in schema.names() if name != "row"]
+    names = [name for name in schema.names() if name != c.ROW]
     roles = c.guess(names, c.INTERACTION_ROLES, options.mapping)
     c.require_roles(roles, ("user_id", "item_id"), file, names)
-    table = Table(raw, roles)
-    values = {
-        "user_id": c.read_text(roles["user_id"]),
-        "item_id": c.read_text(roles["item_id"]),
-        "row": pl.col("row").cast(pl.Int64),
-    }
-    bad: dict[str, tuple[pl.Expr, str]] = {
-        roles[role]: (values[role].is_null(), "missing_id") for role in ("user_id", "item_id")
-    }
-    for role in ("rating", "order"):
-        if role in roles:
-            number = c.read_number(roles[role], schema[roles[role]])
-            values[role] = number.cast(pl.Float32) if role == "rating" else number.cast(pl.Int64, strict=False)
-            bad[roles[role]] = (number.is_null(), f"unreadable_{role}")
-    if "timestamp" in roles:
-        values["timestamp"], unit = c.read_time(raw, roles["timestamp"], options.time_unit)
-        bad[roles["timestamp"]] = (values["timestamp"].is_null(), "unreadable_timestamp")
-        table.notices.append(f"{file}: '{roles['timestamp']}' was read as {unit}")
-    further = [name for name in names if name not in roles.values()]
-    for column, (where, reason) in bad.items():
-        found = c.reject(raw, where, file=file, column=column, reason=reason)
-        if found.height and options.strict:
-            raise DataError(
-                f"{file} row {found['row'][0]}: '{column}' is {found['detail'][0]!r} ({reason}), and --strict allows none of it"
-            )
-        if found.height:
-            table.rejected.append(found)
-    dropped = pl.any_horizontal([where.fill_null(False) for where, _ in bad.values()])
-    table.frame = raw.filter(~dropped).select(
+    c.require_flat(schema, roles.values(), file)
+    kept = c.further_names([name for name in names if name not in (*roles.values(), *without)], ())
+    seen = _look(raw, schema, roles, [*kept])
+    table = Table(raw, roles, notices=_renamed(kept, file))
+    values: dict[str, pl.Expr] = {}
+    bad: dict[str, tuple[pl.Expr, str]] = {}  # column -> where, and the reason
+    for role, column in roles.items():
+        reason = f"unreadable_{role}"
+        if role in ("user_id", "item_id"):
+            values[role], reason = c.read_id(column, schema[column]), "missing_id"
+        elif role == "timestamp":
+            values[role], unit = read_times(column, schema[column], seen, options.time_unit, file=file)
+            table.notices.append(f"{file}: '{column}' was read as {unit}")
+        else:
+            values[role] = c.read_number(column, schema[column], pl.Float32 if role == "rating" else pl.Int64)
+        bad[column] = (values[role].is_null(), reason)
+    table.rejected = _set_aside(raw, bad, file, strict=options.strict)
+    good = pl.all_horizontal([~where for where, _ in bad.values()])
+    table.frame = raw.filter(good).select(
         *(expression.alias(role) for role, expression in values.items()),
-        *(_plain(raw, name, schema[name]).alias(name) for name in further),
+        pl.col(c.ROW).cast(pl.Int64).alias("row"),
+        *(_plain(name, seen).alias(kept_name) for name, kept_name in kept.items()),
     )
     return table
 
 
-def _plain(raw: pl.LazyFrame, name: str, dtype: pl.DataType) -> pl.Expr:
+def _look(raw: pl.LazyFrame, schema: pl.Schema, roles: Mapping[str, str], further: list[str]) -> dict[str, Any]:
+    """Read through the log once: every column of every line, so that damage shows here, and what must be known."""
+    looks = {f"missing: {name}": pl.col(name).null_count() for name in schema.names()}
+    looks |= {f"whole: {name}": c.is_whole(name).all() for name in further if schema[name] == pl.String}
+    if "timestamp" in roles:
+        looks |= look_at_times(roles["timestamp"], schema[roles["timestamp"]])
+    return raw.select(**looks).collect(engine="streaming").row(0, named=True)
+
+
+def _plain(name: str, seen: Mapping[str, Any]) -> pl.Expr:
     """Return a further column: whole numbers where all of its values are, else as it is."""
-    if dtype != pl.String:
+    whole = seen.get(f"whole: {name}")
+    if whole is None:
         return pl.col(name)
-    text = c.read_text(name)
-    whole = raw.select((text.is_null() | text.str.contains(r"^-?(0|[1-9]\d{0,17})$")).all()).collect().item()
-    return text.cast(pl.Int64) if whole else text
+    return c.read_text(name).cast(pl.Int64) if whole else c.read_text(name)
+
+
+def _set_aside(
+    raw: pl.LazyFrame, bad: Mapping[str, tuple[pl.Expr, str]], file: str, *, strict: bool = False
+) -> list[pl.DataFrame]:
+    """Return the rows where something is bad, each once, as `store.REJECTED_SCHEMA`; none where all is well."""
+    cases = [
+        pl.when(where).then(
+            pl.struct(
+                pl.lit(column).alias("column"),
+                pl.lit(reason).alias("reason"),
+                pl.col(column).cast(pl.String).alias("detail"),
+            )
+        )
+        for column, (where, reason) in bad.items()
+    ]
+    found = (
+        raw.filter(pl.any_horizontal([where for where, _ in bad.values()]))
+        .select(pl.lit(file).alias("file"), pl.col(c.ROW).cast(pl.Int64).alias("row"), pl.coalesce(cases).alias("case"))
+        .unnest("case")
+        .collect(engine="streaming")
+    )
+    if found.height and strict:
+        row = found.row(0, named=True)
+        raise DataError(
+            f"{file} row {row['row']}: '{row['column']}' is {row['detail']!r} ({row['reason']}), and --strict allows "
+            "none of it"
+        )
+    return [found] if found.height else []
+
+
+def _renamed(names: Mapping[str, str], file: str) -> list[str]:
+    return [f"{file}: the column '{name}' is kept as '{kept}'" for name, kept in names.items() if name != kept]
+
+
+# --- items and users ---
 
 
 def attributes_table(raw: pl.LazyFrame, file: str, key: str, options: Options) -> Table:
@@ -103,26 +150,30 @@ def attributes_table(raw: pl.LazyFrame, file: str, key: str, options: Options) -
         DataError: There is no column for the id, or strict mode met a value that cannot be read.
     """
     schema = raw.collect_schema()
-    names = [name for name in schema.names() if name != "row"]
-    roles = c.guess(names, c.ITEM_ROLES if key == "item_id" else ("user_id",), options.mapping)
+    names = [name for name in schema.names() if name != c.ROW]
+    roles = c.guess(names, c.ITEM_ROLES if key == "item_id" else (key,), options.mapping, plain_id=key)
     c.require_roles(roles, (key,), file, names)
-    table = Table(raw, roles)
+    c.require_flat(schema, roles.values(), file)
+    kept = c.further_names([name for name in names if name not in roles.values()], roles)
+    table = Table(raw, roles, notices=_renamed(kept, file))
     values: dict[str, pl.Expr] = {}
-    for name in names:
-        role = next((role for role, column in roles.items() if column == name), name)
-        if role in NUMBERS:
-            values[role] = c.read_number(name, schema[name])
-            _count_unreadable(table, raw, file, name, schema[name], options.strict)
-        elif schema[name] == pl.String or role in (key, *c.ITEM_ROLES):
-            values[role] = c.read_text(name)
+    for role, column in roles.items():
+        if role == key:
+            values[role] = c.read_id(column, schema[column])
+        elif role in NUMBERS:
+            values[role] = c.read_number(column, schema[column])
+            _count_unreadable(table, file, column, schema[column], options.strict)
         else:
-            values[role] = pl.col(name)
+            values[role] = c.read_text(column)
+    for column, name in kept.items():
+        values[name] = c.read_text(column) if schema[column] == pl.String else pl.col(column)
     identity = values[key]
-    missing = c.reject(raw, identity.is_null(), file=file, column=roles[key], reason="missing_id")
-    repeated = ~identity.is_first_distinct() & identity.is_not_null()
-    again = c.reject(raw, repeated, file=file, column=roles[key], reason="duplicate_id")
-    for found, what in [(missing, "no id"), (again, "an id that stood before")]:
-        if found.height:
+    repeated = identity.is_not_null() & ~identity.is_first_distinct()
+    for where, reason, what in (
+        (identity.is_null(), "missing_id", "no id"),
+        (repeated, "duplicate_id", "an id that stood before"),
+    ):
+        for found in _set_aside(raw, {roles[key]: (where, reason)}, file):
             table.rejected.append(found)
             table.notices.append(
                 f"{file}: {found.height:,} rows have {what} and are set aside (first row: {found['row'][0]})"
@@ -133,10 +184,10 @@ def attributes_table(raw: pl.LazyFrame, file: str, key: str, options: Options) -
     return table
 
 
-def _count_unreadable(table: Table, raw: pl.LazyFrame, file: str, name: str, dtype: pl.DataType, strict: bool) -> None:
+def _count_unreadable(table: Table, file: str, name: str, dtype: pl.DataType, strict: bool) -> None:
     if dtype != pl.String:
         return
-    lines = raw.filter(c.unreadable_number(name)).select("row").collect()["row"]
+    lines = table.frame.filter(c.unreadable_number(name)).select(c.ROW).collect()[c.ROW]
     if len(lines):
         found = c.Unreadable(name, len(lines), tuple(lines.head(3).to_list()))
         if strict:

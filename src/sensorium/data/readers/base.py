@@ -31,18 +31,18 @@ class Reading:
     """What was read.
 
     Attributes:
-        interactions: user_id text, item_id text, row int64 (1 = the first line or record of the file), and rating
-            float32, timestamp int64 ms UTC, order int64 where the source has them; further columns keep their names.
-            Rows are in the order of the file.
+        interactions: user_id text, item_id text, row int64 (the line or record of the file), and rating float32,
+            timestamp int64 ms UTC, order int64 where the source has them; further columns keep their names. Rows are
+            in the order of the file. It may be read several times, and must give the same rows each time.
+        files: The files that were read.
         items: item_id text and content columns, or None where the source has none.
         users: user_id text and attributes, or None.
         media: Folder that the media columns' paths are relative to.
         features: Feature matrices by name.
-        files: The files that were read.
+        columns: Which column of the source was taken for what: role -> column.
         rejected: Frames of rows that were set aside (`data.store.REJECTED_SCHEMA`).
         counts: What was counted on the way.
-        name: Name of the data set, unless the user chooses another.
-        licence: Its terms, in a few words.
+        licence: Terms of the data, in a few words.
         sensitive: Columns of `users` that are sensitive attributes.
         closed: Whether the items and users of the rows are all there are: then those of the tables without a row are
             left out.
@@ -51,11 +51,11 @@ class Reading:
 
     interactions: pl.LazyFrame
     files: list[Path]
-    name: str
     items: pl.LazyFrame | None = None
     users: pl.LazyFrame | None = None
     media: Path | None = None
     features: dict[str, GivenFeatures] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     rejected: list[pl.DataFrame] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     licence: str | None = None

@@ -22,6 +22,8 @@ from sensorium.core.files import read_npy
 from sensorium.data.readers.base import GivenFeatures, Reading
 from sensorium.data.readers.delimited import TsvReader
 
+LABELS = ("0", "1", "2")  # train, valid, test
+
 
 class _BenchmarkReader:
     """A folder with one `.inter` file and `.npy` matrices."""
@@ -38,31 +40,55 @@ class _BenchmarkReader:
         """Read a folder.
 
         Raises:
-            DataError: A file or a column is missing, or x_label holds something else than 0, 1 and 2.
+            DataError: A file or a column is missing, x_label holds something else than 0, 1 and 2, or a matrix does
+                not have one row per item.
         """
         file = path / self.log
         if not file.is_file():
             raise DataError(f"{path}: there is no {self.log} here")
-        reading = TsvReader(TsvReader.Config(columns={"user_id": "userID", "item_id": "itemID"})).read(file)
-        rows = reading.interactions.rename({"x_label": "split"}).collect()
-        if not rows["split"].is_in([0, 1, 2]).all():
-            raise DataError(f"{file}: x_label must be 0 (train), 1 (valid) or 2 (test) in every row")
-        item_ids = pl.Series("item_id", [], dtype=pl.String)
-        features: dict[str, GivenFeatures] = {}
-        for name, (matrix, made_by) in self.matrices.items():
-            target = path / matrix
-            item_ids = pl.Series("item_id", [str(row) for row in range(len(read_npy(target, mmap=True)))])
-            provenance = {"file": matrix, "encoder": made_by}
-            features[name] = GivenFeatures(partial(read_npy, target), item_ids, provenance)
+        log = TsvReader(TsvReader.Config(columns={"user_id": "userID", "item_id": "itemID"})).read(file)
+        item_ids = self._item_ids(path, log.interactions)
         return Reading(
-            interactions=rows.lazy(),
+            interactions=_with_split(log.interactions, file),
             files=[file, *(path / matrix for matrix, _ in self.matrices.values())],
-            name=path.name,
-            items=pl.LazyFrame({"item_id": item_ids}) if len(item_ids) else None,
-            rejected=reading.rejected,
+            items=None if item_ids is None else pl.LazyFrame({"item_id": item_ids}),
+            columns={**log.columns, "split": "x_label"},
+            rejected=log.rejected,
             licence=self.licence,
-            features=features,
+            features={
+                name: GivenFeatures(partial(read_npy, path / matrix), item_ids, {"file": matrix, "encoder": made_by})
+                for name, (matrix, made_by) in self.matrices.items()
+                if item_ids is not None
+            },
         )
+
+    def _item_ids(self, path: Path, rows: pl.LazyFrame) -> pl.Series | None:
+        """Return the ids that the matrices' rows belong to, or None where the folder has no matrix."""
+        lengths = {matrix: len(read_npy(path / matrix, mmap=True)) for matrix, _ in self.matrices.values()}
+        if not lengths:
+            return None
+        largest = rows.select(pl.col("item_id").cast(pl.Int64, strict=False).max()).collect().item()
+        for matrix, length in lengths.items():
+            if length != max(lengths.values()) or largest is None or length <= largest:
+                raise DataError(
+                    f"{path / matrix} has {length:,} rows and the largest item id is {largest}: row r belongs to the "
+                    f"item with id r, and all matrices have the same rows"
+                )
+        return pl.Series("item_id", range(max(lengths.values()))).cast(pl.String)
+
+
+def _with_split(rows: pl.LazyFrame, file: Path) -> pl.LazyFrame:
+    """Return the rows with `split` int8 instead of x_label."""
+    if "x_label" not in rows.collect_schema().names():
+        raise DataError(f"{file}: there is no column x_label")
+    wrong = ~pl.col("x_label").cast(pl.String).is_in(LABELS).fill_null(False)
+    found = rows.filter(wrong).select("row", "x_label").head(1).collect()
+    if found.height:
+        raise DataError(
+            f"{file} row {found['row'][0]}: x_label is {found['x_label'][0]}, and must be 0 (train), 1 (valid) or "
+            "2 (test)"
+        )
+    return rows.with_columns(pl.col("x_label").cast(pl.Int8).alias("split")).drop("x_label")
 
 
 class BabyReader(_BenchmarkReader):

@@ -8,8 +8,9 @@ from typing import ClassVar
 import polars as pl
 
 from sensorium.core.errors import DataError
+from sensorium.data.columns import ROW
 from sensorium.data.readers.base import Reading
-from sensorium.data.readers.delimited import TableConfig, read_tables
+from sensorium.data.readers.plain import TableConfig, read_tables
 
 
 class JsonLinesReader:
@@ -27,18 +28,20 @@ class JsonLinesReader:
         Raises:
             DataError: A file is missing, empty or no JSON Lines, or has no key for an id.
         """
-        return read_tables(path, self.config, self.scan)
+        return read_tables(path, self.config, self.scan, self.explain)
 
-    def scan(self, path: Path) -> pl.LazyFrame:
-        """Return a file's keys as columns, with its lines counted from 1 in `row`."""
-        try:
-            frame = pl.read_ndjson(path, infer_schema_length=None)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataError(f"{path}: cannot be read as JSON Lines: {str(error).splitlines()[0]}") from None
-        joined = [
-            pl.col(name).cast(pl.List(pl.String)).list.join(" ")
+    @staticmethod
+    def scan(path: Path) -> pl.LazyFrame:
+        """Return a file's keys as columns, its records counted from 1 in `columns.ROW`; lists of text are joined."""
+        frame = pl.scan_ndjson(path, infer_schema_length=None, row_index_name=ROW, row_index_offset=1)
+        texts = [
+            name
+            for name, dtype in frame.collect_schema().items()
             if isinstance(dtype, pl.List) and dtype.inner in (pl.String, pl.Null)
-            else pl.col(name)
-            for name, dtype in frame.schema.items()
         ]
-        return frame.select(joined).with_row_index("row", offset=1).lazy()
+        return frame.with_columns(pl.col(texts).cast(pl.List(pl.String)).list.join(" ")) if texts else frame
+
+    @staticmethod
+    def explain(path: Path, error: Exception) -> DataError:
+        """Return what a failure to read the file means."""
+        return DataError(f"{path}: cannot be read as JSON Lines: {str(error).splitlines()[0]}")

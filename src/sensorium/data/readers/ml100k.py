@@ -25,6 +25,7 @@ from sensorium.core import config as core_config
 from sensorium.core.errors import DataError
 from sensorium.data.readers.base import Reading
 
+TEXTS = ("plot_omdb", "overview_tmdb", "abstract_dbpedia")  # a film's description is the first that it has
 AGE_EDGES = (18, 25, 35, 45, 50, 56)
 AGE_NAMES = ("under 18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+")
 
@@ -56,14 +57,16 @@ class MovieLens100KReader:
             if not file.is_file():
                 raise DataError(f"{path}: there is no {file.relative_to(path)} here")
         items = self._items(path, files[2])
-        raw = _scan(files[0], row_index_name="row", row_index_offset=2).with_columns(
-            pl.col("rating").cast(pl.Float32),
-            timestamp=pl.col("timestamp").cast(pl.Int64) * 1000,
-            item_id=pl.col("movie_id"),
-        )
+        raw = _scan(files[0], ("user_id", "rating", "timestamp", "movie_id"), row_index_name="row", row_index_offset=2)
         rows = (
-            raw.filter(pl.col("item_id").is_not_null())
-            .select("user_id", "item_id", "row", "rating", "timestamp")
+            raw.filter(pl.col("movie_id").is_not_null())
+            .select(
+                "user_id",
+                pl.col("movie_id").alias("item_id"),
+                pl.col("row").cast(pl.Int64),
+                pl.col("rating").cast(pl.Float32),
+                pl.col("timestamp").cast(pl.Int64) * 1000,
+            )
             .collect()
         )
         chosen = rows.join(items.select("item_id").collect(), on="item_id", how="semi", maintain_order="left")
@@ -78,10 +81,10 @@ class MovieLens100KReader:
         return Reading(
             interactions=kept.lazy(),
             files=files,
-            name=self.config.variant,
             items=items,
             users=_users(files[1]),
             media=path,
+            columns={"item_id": "movie_id"},
             counts=counts,
             licence="GroupLens: research use, no redistribution; posters: film studios; texts: non-commercial",
             sensitive=["gender", "age_bucket", "occupation"],
@@ -91,11 +94,10 @@ class MovieLens100KReader:
     def _items(self, path: Path, file: Path) -> pl.LazyFrame:
         """Return the films of the variant, with the columns that encoders read."""
         posters = {poster.stem for poster in (path / "posters").glob("*.jpg")}
-        texts = [pl.col(name) for name in ("plot_omdb", "overview_tmdb", "abstract_dbpedia")]
-        films = _scan(file).select(
+        films = _scan(file, ("movie_id", "title", "genres", *TEXTS)).select(
             item_id=pl.col("movie_id"),
             title=pl.col("title"),
-            description=pl.coalesce(texts),
+            description=pl.coalesce(TEXTS),
             genres=pl.col("genres"),
             image="posters/" + pl.col("movie_id") + ".jpg",
         )
@@ -103,9 +105,11 @@ class MovieLens100KReader:
         return films.filter(pl.col("description").is_not_null()) if self.config.variant == "ml100k" else films
 
 
-def _scan(file: Path, *, row_index_name: str | None = None, row_index_offset: int = 0) -> pl.LazyFrame:
+def _scan(
+    file: Path, columns: tuple[str, ...], *, row_index_name: str | None = None, row_index_offset: int = 0
+) -> pl.LazyFrame:
     """Return a tab-separated file as text. Quotes are letters there, and an empty cell is missing."""
-    return pl.scan_csv(
+    frame = pl.scan_csv(
         file,
         separator="\t",
         quote_char=None,
@@ -113,6 +117,11 @@ def _scan(file: Path, *, row_index_name: str | None = None, row_index_offset: in
         row_index_name=row_index_name,
         row_index_offset=row_index_offset,
     )
+    found = frame.collect_schema().names()
+    for column in columns:
+        if column not in found:
+            raise DataError(f"{file}: there is no column '{column}' (columns: {', '.join(found)})")
+    return frame
 
 
 def _users(file: Path) -> pl.LazyFrame:
@@ -120,4 +129,5 @@ def _users(file: Path) -> pl.LazyFrame:
     age = pl.col("age").cast(pl.Int32)
     passed = pl.sum_horizontal([(age >= edge).cast(pl.Int32) for edge in AGE_EDGES])
     bucket = passed.replace_strict(dict(enumerate(AGE_NAMES)), return_dtype=pl.String)
-    return _scan(file).select("user_id", age, "gender", "occupation", age_bucket=bucket)
+    users = _scan(file, ("user_id", "age", "gender", "occupation"))
+    return users.select("user_id", age, "gender", "occupation", age_bucket=bucket)

@@ -8,8 +8,9 @@ from typing import ClassVar
 import polars as pl
 
 from sensorium.core.errors import DataError
+from sensorium.data.columns import ROW
 from sensorium.data.readers.base import Reading
-from sensorium.data.readers.delimited import TableConfig, read_tables
+from sensorium.data.readers.plain import TableConfig, read_tables
 
 
 class ParquetReader:
@@ -27,14 +28,14 @@ class ParquetReader:
         Raises:
             DataError: A file is missing, truncated or no Parquet, or has no column for an id.
         """
-        return read_tables(path, self.config, self.scan)
+        return read_tables(path, self.config, self.scan, self.explain)
 
-    def scan(self, path: Path) -> pl.LazyFrame:
-        """Return a file's columns, with its rows counted from 1 in `row`."""
-        try:
-            frame = pl.scan_parquet(path, row_index_name="row", row_index_offset=1)
-            frame.collect_schema()
-        except (pl.exceptions.PolarsError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{path}: cannot be read as Parquet, it may be truncated: {reason}") from None
-        return frame
+    @staticmethod
+    def scan(path: Path) -> pl.LazyFrame:
+        """Return a file's columns, with its rows counted from 1 in `columns.ROW`."""
+        return pl.scan_parquet(path, row_index_name=ROW, row_index_offset=1)
+
+    @staticmethod
+    def explain(path: Path, error: Exception) -> DataError:
+        """Return what a failure to read the file means."""
+        return DataError(f"{path}: cannot be read as Parquet, it may be truncated: {str(error).splitlines()[0]}")
