@@ -143,6 +143,17 @@ def test_missing_file_is_one_line(tmp_path: Path):
         load_yaml(tmp_path / "absent.yaml")
 
 
+class Named(Config):
+    parts: dict[str, Evaluation] = Field({}, description="by name")
+
+
+def test_keys_below_a_name_are_found_and_shown():
+    assert [row.path for row in describe(Named)] == ["parts.<name>.ks"]
+    with pytest.raises(ConfigError) as caught:
+        build(Named, {"parts": {"first": {"kss": [5]}}}, source="run.yaml")
+    assert str(caught.value) == "run.yaml: parts.first.kss: unknown key; did you mean parts.first.ks?"
+
+
 def test_describe_lists_every_key():
     rows = {row.path: row for row in describe(Job)}
     assert list(rows) == ["model", "evaluation.ks", "seed"]

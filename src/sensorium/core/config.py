@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
@@ -315,13 +315,17 @@ def _paths(cls: type[BaseModel], tree: Any) -> Iterator[tuple[str, ...]]:
                 target = registry.get(group, chosen["name"])
                 for path in _paths(getattr(target, "Config", NoOptions), chosen):
                     yield (name, *path)
+        elif nested is not None and get_origin(field.annotation) is dict:
+            for key, value in child.items() if isinstance(child, Mapping) else ():
+                for path in _paths(nested, value):
+                    yield (name, str(key), *path)
         elif nested is not None:
             for path in _paths(nested, child):
                 yield (name, *path)
 
 
 def _nested_config(annotation: Any) -> type[BaseModel] | None:
-    """Return the config class inside an annotation such as `Config` or `Config | None`."""
+    """Return the config class inside an annotation such as `Config`, `Config | None` or `dict[str, Config]`."""
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
@@ -359,7 +363,7 @@ def describe(cls: type[BaseModel], prefix: str = "") -> list[KeyDescription]:
         path = f"{prefix}{name}"
         nested = _nested_config(field.annotation)
         if nested is not None:
-            rows += describe(nested, f"{path}.")
+            rows += describe(nested, f"{path}.<name>." if get_origin(field.annotation) is dict else f"{path}.")
             continue
         group = next((mark.group for mark in field.metadata if isinstance(mark, _ComponentField)), None)
         kind = f"one of {group.rpartition('.')[2]}" if group else _type_name(field.annotation)
