@@ -5,8 +5,9 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
-from sensorium.core.errors import ConfigError
+from sensorium.core.errors import ConfigError, RunError
 from sensorium.experiments.evaluating import evaluate
 from sensorium.experiments.loading import LoadedRun
 from sensorium.serving import export
@@ -103,6 +104,34 @@ def test_when_nobody_has_anything_left_the_file_is_empty(loaded: dict[str, Loade
     written = recommend_all(loaded["bpr"], tmp_path / "lists.parquet", exclude=ids)
     assert (written.rows, written.users, written.empty) == (0, 0, 32)
     assert pl.read_parquet(tmp_path / "lists.parquet").columns == ["user_id", "item_id", "rank", "score"]
+
+
+def test_threads_change_nothing(loaded: dict[str, LoadedRun], tmp_path: Path):
+    written = {}
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            out = tmp_path / f"{threads}.parquet"
+            recommend_all(loaded["lightgcn"], out, k=5, block=4)
+            written[threads] = out.read_bytes()
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert written[1] == written[3]
+
+
+def test_two_processes_on_one_file(loaded: dict[str, LoadedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "lists.parquet"
+    real = export.ranked_lists
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        with pytest.raises(RunError, match="another process"):
+            recommend_all(loaded["bpr"], out, k=3)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(export, "ranked_lists", meanwhile)
+    assert recommend_all(loaded["bpr"], out, k=3).users == 31
 
 
 def test_wrong_outputs_and_lengths(loaded: dict[str, LoadedRun], tmp_path: Path):

@@ -7,17 +7,22 @@ goes.
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import torch
 
 from sensorium.core.config import dump
-from sensorium.core.errors import ConfigError
+from sensorium.core.errors import ConfigError, RunError
 from sensorium.core.files import atomic_path, digest, read_json, sha256_file, write_json, write_parquet
 from sensorium.core.progress import Progress
 from sensorium.experiments.run import LoadedRun, load_run
@@ -86,23 +91,48 @@ def recommend_all(
     dataset = loaded.dataset
     competing = candidates(dataset, only, exclude)
     parts = out.with_name(f".{out.name}.parts")
-    _start(parts, _key(loaded, k, competing.items, as_evaluated, block))
-    seen = hidden(loaded, as_evaluated)
-    reused = 0
-    with Progress(dataset.n_users, "recommend", unit="users") as bar:
-        for start in range(0, dataset.n_users, block):
+    with _own_parts(parts, _key(loaded, k, competing.items, as_evaluated, block)):
+        seen = hidden(loaded, as_evaluated)
+
+        def make(start: int) -> int:
             users = np.arange(start, min(start + block, dataset.n_users))
-            part = parts / f"{start:012d}.parquet"
-            if part.exists():
-                reused += len(users)
-            else:
-                items, scores, _ = ranked_lists(loaded, users, seen, k=k, competing=competing.items)
-                write_parquet(part, _table(loaded, users, items, scores))
-            bar.advance(len(users))
-    rows, answered = _join(parts, out)
-    shutil.rmtree(parts)
-    empty = dataset.n_users - answered
-    return Export(out, answered, rows, empty, reused, time.monotonic() - begun, competing.notices)
+            items, scores, _ = ranked_lists(loaded, users, seen, k=k, competing=competing.items)
+            write_parquet(_part(parts, start), _table(loaded, users, items, scores))
+            return len(users)
+
+        starts = range(0, dataset.n_users, block)
+        missing = [start for start in starts if not _part(parts, start).exists()]
+        made = 0
+        with Progress(dataset.n_users, "recommend", unit="users") as bar:
+            bar.advance(dataset.n_users - sum(min(block, dataset.n_users - start) for start in missing))
+            for count in _side_by_side(make, missing):
+                made += count
+                bar.advance(count)
+        rows, answered = _join([_part(parts, start) for start in starts], out)
+        shutil.rmtree(parts)
+    seconds = time.monotonic() - begun
+    return Export(out, answered, rows, dataset.n_users - answered, dataset.n_users - made, seconds, competing.notices)
+
+
+def _side_by_side(make: Callable[[int], int], starts: Sequence[int]) -> Iterator[int]:
+    """Make parts in as many threads as torch may use, each with kernels of one thread, and yield as they end.
+
+    A product of the size of a tile gains little from a second thread, and waits for it where another program has the
+    core; blocks of users wait for nothing.
+    """
+    workers = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(make, start) for start in starts]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:  # after an error, or an interruption, what has not begun does not begin
+                for future in futures:
+                    future.cancel()
+    finally:
+        torch.set_num_threads(workers)
 
 
 def _key(run: LoadedRun, k: int, competing: npt.NDArray[np.bool_] | None, as_evaluated: bool, block: int) -> str:
@@ -119,14 +149,31 @@ def _key(run: LoadedRun, k: int, competing: npt.NDArray[np.bool_] | None, as_eva
     )
 
 
-def _start(parts: Path, key: str) -> None:
-    """Make the folder of parts, or empty it when its parts answer another question."""
-    mark = parts / "key.json"
-    if mark.exists() and read_json(mark) == key:
-        return
-    if parts.exists():
-        shutil.rmtree(parts)
-    write_json(mark, key)
+def _part(parts: Path, start: int) -> Path:
+    return parts / f"{start:012d}.parquet"
+
+
+@contextmanager
+def _own_parts(parts: Path, key: str) -> Iterator[None]:
+    """Hold the folder of parts for this process; parts that answer another question are removed.
+
+    Raises:
+        RunError: Another process writes the same file.
+    """
+    parts.mkdir(parents=True, exist_ok=True)
+    with (parts / "lock").open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"another process writes its lists into {parts}: wait for it, or choose another --out"
+            ) from None
+        mark = parts / "key.json"
+        if not mark.exists() or read_json(mark) != key:
+            for old in parts.glob("*.parquet"):
+                old.unlink()
+            write_json(mark, key)
+        yield
 
 
 def _table(
@@ -144,14 +191,14 @@ def _table(
     )
 
 
-def _join(parts: Path, out: Path) -> tuple[int, int]:
+def _join(parts: Sequence[Path], out: Path) -> tuple[int, int]:
     """Put the parts together, one row group each, and return the numbers of rows and of users."""
     import pyarrow.parquet as pq
 
     rows = users = 0
     with atomic_path(out) as temporary:
         writer: pq.ParquetWriter | None = None
-        for part in sorted(parts.glob("*.parquet")):
+        for part in parts:
             table = pq.read_table(part)
             writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
             writer.write_table(table)
