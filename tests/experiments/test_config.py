@@ -26,7 +26,9 @@ NOWHERE = {"data": {"dataset": "/no/such/data"}, "model": "bpr"}
     ],
 )
 def test_a_number_that_cannot_be_had(changes: dict[str, object], parts: list[str], tmp_path: Path):
-    """CF-3: an unknown metric, a k that is not computed, a measure of labels: with what can be chosen, before data are read."""
+    """CF-3: an unknown metric, a k that is not computed, a measure of labels: with what can be chosen, before data are
+    read.
+    """
     with pytest.raises(ConfigError) as caught:
         run({**NOWHERE, **changes}, out=tmp_path / "run")
     assert all(part in str(caught.value) for part in parts), caught.value

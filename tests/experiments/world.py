@@ -18,7 +18,9 @@ GROUPS = 3
 def write_world(
     folder: Path, *, users: int = 60, items: int = 50, rows: int = 12, time: bool = False, features: bool = True
 ) -> Dataset:
-    """Write users and items of hidden groups; a user mostly has items of the own group. The column `split` divides the rows."""
+    """Write users and items of hidden groups; a user mostly has items of the own group. The column `split` divides the
+    rows.
+    """
     draw = np.random.default_rng(7)
     user_group, item_group = draw.integers(GROUPS, size=users), draw.integers(GROUPS, size=items)
     utility = 2.5 * (user_group[:, None] == item_group) + draw.normal(size=items) + draw.gumbel(size=(users, items))

@@ -30,6 +30,7 @@ from sensorium.core.seeds import numpy_generator
 from sensorium.data.dataset import Dataset
 from sensorium.data.splits import TEST, TRAIN, VALID, Split
 from sensorium.evaluation.bootstrap import resampled_means
+from sensorium.evaluation.tasks import RankingTask
 from sensorium.experiments.config import RunConfig, read_config
 from sensorium.experiments.measuring import Tested, fit, measure_test
 from sensorium.experiments.setup import set_up
@@ -53,7 +54,7 @@ class Check:
         passed: Whether the answer is good; None where the split allows no verdict and the numbers are only shown.
         sentence: The answer, with model, difference and standard error.
         difference: The model's Recall@20 minus what it is compared with; None where weights were compared.
-        se: Its standard error over users (bootstrap).
+        se: Its standard error over users: by bootstrap, or that of chance.
     """
 
     name: str
@@ -152,11 +153,12 @@ class _Audited:
         split = self.split
         generator = numpy_generator(self.config.seed, "audit", "uniform items")
         tested = self._test(self._variant("uniform", uniform_items(split.user, split.n_items, generator)))
-        chance = np.minimum(K / tested.task.n_candidates, 1.0)
-        difference, se = _difference(_recall(tested), chance)
+        chance, se = _chance(tested.task)
+        difference = float((_recall(tested) - chance).mean())
         told = (
             f"{self.config.model.name} has {METRIC} {tested.result.summary[METRIC]:.4f}, "
-            f"chance is {chance.mean():.4f}: difference {difference:+.4f}, SE {se:.4f}; at most {ERRORS:g} SE on either side is allowed"
+            f"chance is {chance.mean():.4f}: difference {difference:+.4f}, SE {se:.4f}; "
+            f"at most {ERRORS:g} SE on either side is allowed"
         )
         return Check("uniform items", abs(difference) <= ERRORS * se, told, difference, se)
 
@@ -235,6 +237,20 @@ def _difference(values: Floats, reference: Floats) -> tuple[float, float]:
     """Return the mean of the paired difference over users, and its standard error by bootstrap."""
     gap = values - reference
     return float(gap.mean()), float(resampled_means(gap[:, None], seed=0, resamples=1000).std(ddof=1))
+
+
+def _chance(task: RankingTask) -> tuple[Floats, float]:
+    """Return each user's expected Recall@20 for a list that knows nothing, [n], and the standard error of their mean.
+
+    Of C items that compete, T are targets and k are listed: the hits are hypergeometric, their mean k T / C and their
+    variance k T/C (1 - T/C) (C - k)/(C - 1). The error is that of chance itself: an estimate from the lists would be
+    too small just where they have few hits.
+    """
+    competing, targets = task.n_candidates, task.n_targets
+    listed = np.minimum(K, competing)
+    share = targets / competing
+    variance = listed * share * (1 - share) * (competing - listed) / np.maximum(competing - 1, 1)
+    return listed / competing, float(np.sqrt((variance / targets**2).sum()) / len(task))
 
 
 def _same_bits(one: Tensor | None, other: Tensor | None) -> bool:

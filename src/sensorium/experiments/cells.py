@@ -131,8 +131,7 @@ def run_experiment(
 def _cells(
     searches: Iterable[Search], first: bool, kept: list[Row], runs: Path, rows: Path, result: ExperimentResult
 ) -> list[Cell]:
-    """Return the cells of one stage: every point on the first seeds, or the chosen points on the others; seed by seed.
-    """
+    """Return the cells of one stage, seed by seed: all points on the first seeds, or the chosen points on the others."""
     cells = []
     for search in searches:
         if first:

@@ -57,7 +57,8 @@ def load_run(path: str | Path) -> LoadedRun:
     weights = directory.path / BEST_WEIGHTS
     if not weights.exists():
         raise RunError(f"{path} holds no weights to answer with: {_why_none(directory, config)}")
-    setup = set_up(config, Origin.read(directory.path).open())
+    origin = Origin.read(directory.path)
+    setup = set_up(config, origin.open(), list(origin.features))
     try:
         setup.model.load_state_dict(read_safetensors(weights))
     except RuntimeError as error:

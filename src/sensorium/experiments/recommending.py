@@ -61,7 +61,10 @@ class RecommendJob:
     def prepare(self, run: RunDirectory | None) -> None:
         """Open the data and build the model; refuse data that changed since the run began."""
         origin = None if run is None else Origin.find(run.path)
-        self.setup = set_up(self.config, None if origin is None else origin.open())
+        if origin is None:
+            self.setup = set_up(self.config)
+        else:
+            self.setup = set_up(self.config, origin.open(), list(origin.features))
 
     def work(self, run: RunDirectory) -> None:
         """Train, test, write: each step is done again as a whole when it was interrupted."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
-from sensorium.core.errors import DataError
+from sensorium.core import registry
+from sensorium.core.config import dump
+from sensorium.core.errors import DataError, UnknownNameError
 from sensorium.core.resources import readable_seconds
 from sensorium.experiments.rows import ROWS, Row, Rows, flatten
 
@@ -66,10 +69,8 @@ def _protocol(row: Row) -> tuple[Any, ...]:
 
 def _table(rows: list[Row], metrics: Sequence[str]) -> str:
     config = rows[0]["config"]
-    split = config["data"]["split"]
-    options = ", ".join(f"{key} {value}" for key, value in split.items() if key != "name")
     heading = (
-        f"**{rows[0]['dataset']}**, split `{split['name']}`{f' ({options})' if options else ''}, "
+        f"**{rows[0]['dataset']}**, split {_split(config['data']['split'])}, "
         f"mask `{config['evaluation']['mask']}`, {rows[0]['users']:,} test users"
     )
     cells = _chosen(rows)
@@ -88,7 +89,7 @@ def _table(rows: list[Row], metrics: Sequence[str]) -> str:
                 + [
                     _bounds(group, lambda row: row["test_intervals"].get(main)),
                     _number(_mean(group, lambda row: row["valid"][main])),
-                    f"{_mean(group, lambda row: row['best_epoch']):.0f}",
+                    f"{_mean(group, lambda row: row['selection']['epoch']):.0f}",
                     readable_seconds(_mean(group, lambda row: row["seconds"])),
                     f"{_mean(group, lambda row: row['memory_mb']):.0f} MB",
                     str(len(group)),
@@ -105,6 +106,16 @@ def _table(rows: list[Row], metrics: Sequence[str]) -> str:
             bounds = _bounds(group, lambda part: part["test_intervals"].get(main))
             lines.append(_line(label, [*(_spread(group, "test", name) for name in metrics), bounds]))
     return "\n".join(lines)
+
+
+def _split(tree: Mapping[str, Any]) -> str:
+    """Return a split's name, and its options where they are not the usual ones."""
+    try:
+        usual = dump(registry.get("sensorium.splits", tree["name"]).Config())
+    except (UnknownNameError, ValidationError):  # of a package that is not here, or with an option that has no default
+        usual = {}
+    options = [f"{key} {value}" for key, value in tree.items() if key != "name" and value != usual.get(key)]
+    return f"`{tree['name']}`" + (f" ({', '.join(options)})" if options else "")
 
 
 def _chosen(rows: list[Row]) -> list[tuple[str, list[Row]]]:

@@ -40,12 +40,14 @@ class Setup:
         return list(self.view.features) if chosen is None else list(chosen)
 
 
-def set_up(config: RunConfig, dataset: Dataset | None = None) -> Setup:
+def set_up(config: RunConfig, dataset: Dataset | None = None, features: list[str] | None = None) -> Setup:
     """Open the data, divide them, and build the model from its train rows.
 
     Args:
         config: The configuration.
         dataset: The data, where they are open already; None opens what the configuration names.
+        features: The features that the model reads, where that was settled before (a run that is continued or loaded);
+            None takes what the configuration says of the data set as it is now.
 
     Raises:
         ConfigError: The model needs what the data do not have.
@@ -54,13 +56,9 @@ def set_up(config: RunConfig, dataset: Dataset | None = None) -> Setup:
     dataset = open_dataset(config.data.dataset) if dataset is None else dataset
     check_model(config, dataset)
     split = make_split(dataset, config.data.split, seed=config.data.split_seed, min_rating=config.data.min_rating)
-    return build_model(config, dataset, split)
-
-
-def build_model(config: RunConfig, dataset: Dataset, split: Split) -> Setup:
-    """Build the model from the train rows of a split."""
     chosen: Component = config.model
-    view = train_view(dataset, split, features=config.data.features, seed=config.seed)
+    names = config.data.features if features is None else features
+    view = train_view(dataset, split, features=names, seed=config.seed)
     return Setup(config, dataset, split, view, chosen.target(view, chosen.config))
 
 

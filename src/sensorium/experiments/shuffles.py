@@ -14,7 +14,7 @@ from sensorium.core.errors import DataError
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
-ROUNDS = 10_000  # far more than data that are less than nearly complete need
+STALLED = 500  # rounds without any success, after which data count as too dense
 
 
 def permuted_items(
@@ -38,8 +38,8 @@ def permuted_items(
     Raises:
         DataError: The data are so dense that no place is found for some rows.
     """
-    result = generator.permutation(item)
-    for _ in range(ROUNDS):
+    result, stalled = generator.permutation(item), 0
+    while stalled < STALLED:
         keys = user * n_items + result
         wrong = np.flatnonzero(_repeated(keys) | _contains(forbidden, keys))
         if not len(wrong):
@@ -53,9 +53,10 @@ def permuted_items(
         present = np.sort(keys)
         bad = (_contains(present, new) | _contains(forbidden, new) | _shared(new)).reshape(2, -1).any(axis=0)
         wrong, partner = wrong[~bad], partner[~bad]
+        stalled = 0 if len(wrong) else stalled + 1
         result[wrong], result[partner] = result[partner], result[wrong]
     raise DataError(
-        f"{len(wrong)} of {len(item)} rows found no user who could take them: these data are too dense to be permuted"
+        f"some of {len(item)} rows find no user who could take them: these data are too dense to be permuted"
     )
 
 
@@ -68,14 +69,11 @@ def uniform_items(user: Integers, n_items: int, generator: np.random.Generator) 
     if len(user) and np.bincount(user).max() > n_items:
         raise DataError(f"user {int(np.bincount(user).argmax())} has more rows than there are items ({n_items})")
     item = generator.integers(0, n_items, size=len(user))
-    for _ in range(ROUNDS):
-        # The first of equal pairs stays, the others are drawn again: sampling without replacement, one item after the
-        # other.
-        again = np.flatnonzero(_repeated(user * n_items + item))
-        if not len(again):
-            return item
+    # The first of equal pairs stays, the others are drawn again: sampling without replacement, one item after the
+    # other. A user who holds all items but one finds it after I draws, so this ends.
+    while len(again := np.flatnonzero(_repeated(user * n_items + item))):
         item[again] = generator.integers(0, n_items, size=len(again))
-    raise DataError(f"{len(again)} rows found no item of their own: their users hold nearly all {n_items} items")
+    return item
 
 
 def other_items(

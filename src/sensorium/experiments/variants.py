@@ -1,5 +1,4 @@
-"""A data set beside another one: the same users, items and content, other items in its rows, and the labels of a split.
-"""
+"""A data set beside another one: the same users, items and content, other items in its rows, a split's labels."""
 
 from __future__ import annotations
 

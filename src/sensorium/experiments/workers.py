@@ -77,7 +77,7 @@ def _start(work: Callable[[W], None], piece: W, threads: int, log_of: Callable[[
     receiver, sender = context.Pipe(duplex=False)
     log = log_of(piece)
     log.parent.mkdir(parents=True, exist_ok=True)
-    process = context.Process(target=_child, args=(work, piece, sender, log, threads))
+    process = context.Process(target=_child, args=(work, piece, sender, log))
     with _environment({name: str(threads) for name in _THREADS}):
         process.start()
     sender.close()
@@ -99,16 +99,13 @@ def _finish(ended: _Running[W]) -> Outcome[W]:
     return Outcome(ended.piece, f"its process failed: see {ended.log}")
 
 
-def _child(work: Callable[[W], None], piece: W, said: connection.Connection, log: Path, threads: int) -> None:
+def _child(work: Callable[[W], None], piece: W, said: connection.Connection, log: Path) -> None:
     """The life of a new process."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a user's interruption is the parent's to handle
     with log.open("w") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
-    import torch
-
-    torch.set_num_threads(threads)
     try:
         work(piece)
     except SensoriumError as error:
