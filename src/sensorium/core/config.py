@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
@@ -380,5 +381,12 @@ def describe(cls: type[BaseModel], prefix: str = "") -> list[KeyDescription]:
 
 
 def _type_name(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-    return text.replace("typing.", "").replace("NoneType", "None")
+    """Return a type as people read it: `int | None`, `adam | sgd` for a choice of words, `list[str]`."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, arguments))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(map(_type_name, arguments))
+    if annotation is NoneType:
+        return "null"
+    return annotation.__name__ if isinstance(annotation, type) and not arguments else str(annotation)
