@@ -1,6 +1,6 @@
 """Full ranking timed beside a plain reference, and beside `implicit` where it is installed: users per core-second.
 
-    OMP_NUM_THREADS=1 python benchmarks/evaluation.py            # both shapes of collaborative.md section 6
+    OMP_NUM_THREADS=1 python benchmarks/evaluation.py            # the shapes of MovieLens-1M and Amazon Video Games
     OMP_NUM_THREADS=1 python benchmarks/evaluation.py --shape 1M --rounds 5
 
 All rank the same seeded vectors (d = 64) with the same masked items, Recall and NDCG at 20 (`implicit` computes its own

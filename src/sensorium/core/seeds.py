@@ -41,6 +41,6 @@ def catalogue_order(n_items: int, seed: int) -> npt.NDArray[np.int64]:
     """Return the order in which equal scores are ranked: int64 [n_items], the place of each item, smaller wins.
 
     One permutation for all models of a comparison. It knows nothing about ids, which often follow popularity or
-    appearance, so that a scorer that knows nothing gets chance (DESIGN 4, "Ranking").
+    appearance, so that a scorer that knows nothing gets chance (docs/protocol.md, "Ranking").
     """
     return numpy_generator(seed, "catalogue order", n_items).permutation(n_items).astype(np.int64)

@@ -2,7 +2,7 @@
 
 So a resumed run goes on with exactly the batch it would have had, and the processes of a data-parallel run each take
 their slice of one global batch. The order of a pass is drawn from (seed, phase, epoch), the negatives from (seed,
-phase, epoch, index), both for the global batch (DESIGN 4, "Distribution").
+phase, epoch, index), both for the global batch.
 """
 
 from __future__ import annotations

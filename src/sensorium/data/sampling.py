@@ -1,4 +1,4 @@
-"""Negative items: drawn among what a user did not have in train (collaborative.md 3.3).
+"""Negative items: drawn among what a user did not have in train (docs/protocol.md, "Negatives").
 
     candidates: the items with a train row, each with probability ~ n_i^alpha (alpha 0: all alike), but the user's own
 

@@ -1,4 +1,4 @@
-"""How rows are divided into train, valid and test: one class for each registered split (collaborative.md 5, DESIGN 4).
+"""How rows are divided into train, valid and test: one class for each registered split (docs/protocol.md).
 
 A split of your own is a class like these, named in an entry point of the group "sensorium.splits": a nested `Config`,
 `uses_future`, and `assign(rows, seed)`, which gives each row a label or leaves it out. The rows arrive as

@@ -28,7 +28,7 @@ Prepared = TypeVar("Prepared")
 
 
 class EncoderCard(Config):
-    """What a reader must know of an encoder before using its vectors (specs/encoders.md 2.3)."""
+    """What a reader must know of an encoder before using its vectors."""
 
     name: str = Field(description="name under sensorium.encoders")
     family: str = Field(

@@ -1,4 +1,4 @@
-"""From the text columns of an item to the one text that encoders read (specs/encoders.md 3.2, "Text").
+"""From the text columns of an item to the one text that encoders read.
 
 The template is "{title}. {description}" for any fields in any number; a missing field is dropped with its punctuation.
 Lower-casing and cutting into words is the encoder's own affair.

@@ -1,6 +1,6 @@
 """Where a number comes from: a ranking measured on the targets of one bucket of items, warm or cold, rare or popular.
 
-Buckets are by the number of train rows of an item (DESIGN 4): 0, 1-5, 6-20, more than 20. Two questions are asked of a
+Buckets are by the number of train rows of an item: 0, 1-5, 6-20, more than 20. Two questions are asked of a
 bucket. Among the whole catalogue, does the model find these items? (`measure_buckets`, from lists that exist.) And
 among themselves, does it tell them apart? (`evaluate_within`, a ranking of its own.) They differ: a model may order
 cold items well and still show none.

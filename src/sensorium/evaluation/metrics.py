@@ -1,4 +1,4 @@
-"""The metrics of a ranking (collaborative.md 3.7), each one function of a few lines over a whole block of lists.
+"""The metrics of a ranking (docs/protocol.md), each one function of a few lines over a whole block of lists.
 
 Two kinds. A *query metric* gives one value per query (a user, or a history) from `Relevance`: which places of its list
 hold a target. A *list metric* gives one number for all lists from `Exposure`: how often each item was shown. Both are

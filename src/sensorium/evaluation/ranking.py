@@ -2,7 +2,7 @@
 candidates.
 
 Queries go through in blocks (query vectors, masks), blocks in tiles (scores, choice): no users x items matrix is ever
-held. Equal scores are ordered by one seeded permutation of the catalogue (collaborative.md 3.7), so that a scorer that
+held. Equal scores are ordered by one seeded permutation of the catalogue (docs/protocol.md), so that a scorer that
 knows nothing gets chance.
 """
 
@@ -153,7 +153,7 @@ def join(parts: Sequence[Ranked]) -> Ranked:
 def score_candidates(
     scorer: Scorer, n_items: int, query: Integers, offsets: Integers, items: Integers
 ) -> npt.NDArray[np.float32]:
-    """Return the scores of given items for each query: the very numbers that the full ranking compares (case SV-8).
+    """Return the scores of given items for each query: the very numbers that the full ranking compares.
 
     Args:
         scorer: Anything with `query_vectors` and `item_vectors`, or with `score`.

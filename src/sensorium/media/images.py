@@ -1,6 +1,6 @@
 """Images: any still picture in, 8-bit RGB out, or one named reason why not.
 
-What "RGB" means for each kind of file (specs/encoders.md 3.2 and trap 7):
+What "RGB" means for each kind of file:
 
 - orientation tags of cameras are applied; animated files give their first frame;
 - transparency (alpha channels, transparent palette entries or colours) is laid on white;

@@ -1,6 +1,6 @@
 """Item features as linear layers take them: standardised, and 0 (the training mean) where an item has no content.
 
-DESIGN 4, "Missing content": a store carries a mask and never fills; values under a false mask are never read, so
+docs/protocol.md, "Missing content": a store carries a mask and never fills; values under a false mask are never read, so
 zeros, noise, 1e9 or NaN there give bit-equal results.
 """
 

@@ -1,4 +1,4 @@
-"""The losses and regularisers of the user–item family (collaborative.md 3.2). Each returns one number.
+"""The losses and regularisers of the user–item family. Each returns one number.
 
 B is the number of rows of a batch. A batch's weights have mean 1 over all train rows, so that a weighted sum is
 divided by B, not by the sum of the batch's weights.

@@ -1,4 +1,4 @@
-"""Propagation over the user–item graph, as LightGCN and the models that build on it use it (collaborative.md 3.1).
+"""Propagation over the user–item graph, as LightGCN and the models that build on it use it.
 
     A [(U+I), (U+I)]:  A_{u, U+i} = A_{U+i, u} = w_ui for each train row, no self loops
     D_jj = sum_k A_jk + 1e-7,   Â = D^-1/2 A D^-1/2

@@ -6,9 +6,8 @@ gradient is the transposed matrix times the gradient that arrives:
     Y = S X      S [n, m] sparse, X [m, d], Y [n, d]
     dL/dX = S^T dL/dY
 
-So a matrix is kept in both directions, each in compressed rows (CSR); a symmetric one needs a single copy for both
-(collaborative.md 3.1). A matrix follows its operand: the copy on another device is made at the first product there,
-and kept.
+So a matrix is kept in both directions, each in compressed rows (CSR); a symmetric one needs a single copy for both.
+A matrix follows its operand: the copy on another device is made at the first product there, and kept.
 
 On the CPU a product in compressed rows is a sum of bags of weighted rows, and torch's `embedding_bag` has the faster
 kernel for it. Measured on one core of an AMD EPYC, d = 64, torch 2.13, milliseconds: 1.59 M non-zeros of 9,746 nodes

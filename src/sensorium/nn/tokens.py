@@ -1,5 +1,5 @@
 """Tokens: item ids moved up by one, so that token 0 is free for padding. The shift is made here and nowhere else
-(DESIGN 4, "Ids").
+(docs/architecture.md, "Ideas").
 
 Tokens exist only where padded sequences do, in sequential models and item towers; every file and every public array
 holds item ids.

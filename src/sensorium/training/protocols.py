@@ -37,7 +37,7 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """One thing that a model does in turn with others (DESIGN 4): a teacher's pass, three steps of a discriminator.
+    """One thing that a model does in turn with others: a teacher's pass, three steps of a discriminator.
 
     Attributes:
         name: Names it in configs, logs and random draws.

@@ -1,1 +1,1 @@
-"""The user–item family: a user id asks, user and item vectors answer (collaborative.md)."""
+"""The user–item family: a user id asks, user and item vectors answer."""

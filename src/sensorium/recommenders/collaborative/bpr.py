@@ -6,7 +6,7 @@ Rendle, Freudenthaler, Gantner, Schmidt-Thieme: BPR: Bayesian Personalized Ranki
     L = (1/B) sum_b w_b softplus(-(score(u_b, i_b) - score(u_b, j_b)))  j drawn among items that u did not have
         + reg * (||P||_F + ||Q||_F + ||N||_F) / B                       P, Q, N [B, d]: the batch's rows of u, i, j
 
-The norms are not squared (collaborative.md 3.2, 3.4): weights of `reg` don't compare with those of a squared L2.
+The norms are not squared: weights of `reg` don't compare with those of a squared L2.
 """
 
 from __future__ import annotations

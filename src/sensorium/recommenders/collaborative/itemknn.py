@@ -1,6 +1,6 @@
 """ItemKNN: an item is recommended for the items that a user had and that many people had together with it.
 
-Deshpande, Karypis: Item-Based Top-N Recommendation Algorithms. TOIS 2004; with the shrinkage of collaborative.md 3.4:
+Deshpande, Karypis: Item-Based Top-N Recommendation Algorithms. TOIS 2004; with a shrinkage:
 
     c_ij = |U_i ∩ U_j|                          users who had both
     s_ij = c_ij / (sqrt(n_i n_j) + shrink)      s_ii = 0; the k largest of each row i are kept, the others become 0

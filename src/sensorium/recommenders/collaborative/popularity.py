@@ -1,6 +1,6 @@
 """Popularity: everybody gets the items that most people had. The line that a model with personal taste must stay above.
 
-score(u, i) = n_i, the number of train rows of i (collaborative.md 3.4). As a dot product: the user's vector is 1, the
+score(u, i) = n_i, the number of train rows of i. As a dot product: the user's vector is 1, the
 item's is n_i.
 """
 

@@ -1,7 +1,7 @@
 """VBPR: matrix factorisation whose items also have a side that is computed from their content.
 
-He, McAuley: VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback. AAAI 2016; for any modalities, as in
-collaborative.md 3.5.
+He, McAuley: VBPR: Visual Bayesian Personalized Ranking from Implicit Feedback. AAAI 2016; here for any
+number of modalities.
 
     x_i = [x_i^1; ...; x_i^M] [D]      the features of all modalities, each standardised; 0 where the item has none
     item i: q_i = [e_i; W x_i + b]     e_i row of E_I [I, d], W [d, D], so q_i [2d]
