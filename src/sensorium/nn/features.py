@@ -1,7 +1,7 @@
 """Item features as linear layers take them: standardised, and 0 (the training mean) where an item has no content.
 
-docs/protocol.md, "Missing content": a store carries a mask and never fills; values under a false mask are never read, so
-zeros, noise, 1e9 or NaN there give bit-equal results.
+docs/protocol.md, "Missing content": a store carries a mask and never fills; values under a false mask are never read,
+so zeros, noise, 1e9 or NaN there give bit-equal results.
 """
 
 from __future__ import annotations
