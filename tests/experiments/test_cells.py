@@ -1,5 +1,6 @@
 """Experiments run what is missing, in their order, once; and go on from wherever they were killed."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sensorium.experiments.rows import Rows
 from sensorium.experiments.rows_table import rows_table
 from sensorium.experiments.workers import Outcome
 
-from .world import run_config
+from .world import run_config, write_world
 
 TRAINING = {"epochs": 2, "batch_size": 256, "optimizer": {"lr": 0.05}, "device": "cpu"}
 
@@ -172,6 +173,22 @@ def test_two_of_one_cell_leave_one_row(world: Dataset, in_tmp: Path, order: list
     run_experiment(file)
     assert len(pieces) == 1
     assert len(Rows("trial").read()) == 1
+
+
+def test_rows_of_other_data_do_not_count(in_tmp: Path, order: list[str]):
+    world = write_world(in_tmp / "world")
+    file = experiment(in_tmp, world, [cell("popularity", "popularity")], seeds=[0])
+    run_experiment(file)
+    world.root.rename(in_tmp / "before")
+    missing = run_experiment(file)  # a complete experiment is complete on a machine without its data too
+    assert (missing.there, missing.passed) == (1, True)
+    write_world(in_tmp / "world", users=61)
+    refused = run_experiment(file)
+    assert "holds a run on other data" in refused.failed["popularity, seed 0"]
+    shutil.rmtree("runs")
+    again = run_experiment(file)
+    assert (again.there, len(again.done)) == (0, 1)
+    assert rows_table("trial", metrics=["recall@10"]).count("| popularity |") == 2
 
 
 def test_cold_items_are_in_the_row(world: Dataset, in_tmp: Path, order: list[str]):

@@ -114,7 +114,7 @@ def test_killed_between_any_two_writes(server: Server, world: Dataset, whole: di
 
 @pytest.mark.slow
 def test_killed_at_random_moments_again_and_again(server: Server, tmp_path: Path):
-    """The trained model is LightGCN here, on a split with cold items, so that graph and second ranking come back too."""
+    """LightGCN, on a split with cold items, so that the graph and the second ranking come back too."""
     world = write_world(tmp_path / "world", users=200, items=80)
     config = run_config(
         world.root,

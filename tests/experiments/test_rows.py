@@ -21,7 +21,7 @@ def config(*overrides: str) -> RunConfig:
 
 
 def row(configured: RunConfig, **more: Any) -> dict[str, Any]:
-    return {"config": dump(configured), **more}
+    return {"config": dump(configured), "tables": "t", **more}
 
 
 def test_a_row_is_kept_once(tmp_path: Path):
@@ -31,7 +31,16 @@ def test_a_row_is_kept_once(tmp_path: Path):
     assert not rows.append(row(config(), a=2), config())
     assert rows.append(row(config("seed=1"), a=3), config("seed=1"))
     assert [kept["a"] for kept in rows.read()] == [1, 3]
-    assert find(rows.read(), config("seed=1", "model.dim=9")) is None
+    assert find(rows.read(), config("seed=1", "model.dim=9"), "t") is None
+
+
+def test_a_row_of_other_data_is_none(tmp_path: Path):
+    rows = Rows("topic", tmp_path)
+    rows.append(row(config()), config())
+    assert find(rows.read(), config(), "u") is None
+    assert find(rows.read(), config(), None) is not None  # the data are not here, so nobody can say that they differ
+    assert rows.append(row(config(), tables="u"), config())
+    assert not rows.append(row(config(), tables="u"), config())
 
 
 def test_a_line_that_a_killed_process_left_is_none(tmp_path: Path):
@@ -56,13 +65,13 @@ def test_a_new_key_does_not_invalidate_rows_and_a_changed_default_does(monkeypat
     class Later(RunConfig):
         smoothing: float = Field(0.0, description="a new key")
 
-    assert find(kept, Later(**TREE)) is not None
-    assert find(kept, Later(**TREE, smoothing=0.1)) is None
+    assert find(kept, Later(**TREE), "t") is not None
+    assert find(kept, Later(**TREE, smoothing=0.1), "t") is None
     del kept[0]["config"]["training"]["patience"]
-    assert find(kept, config()) is not None
-    assert find(kept, config("training.patience=3")) is None
+    assert find(kept, config(), "t") is not None
+    assert find(kept, config("training.patience=3"), "t") is None
     kept[0]["config"]["training"]["batch_size"] = 1024  # what was the default then
-    assert find(kept, config()) is None
+    assert find(kept, config(), "t") is None
 
 
 def test_default_keys():

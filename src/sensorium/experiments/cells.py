@@ -5,14 +5,15 @@ each.
     2  its other seeds, for the point that is best on validation
     3  what does not decide, in the same order
 
-A cell is a run like any other, below `runs/<topic>/`. Killed at any moment, the experiment goes on where it was: a run
+A cell is a run like any other, below `runs/<topic>/`. It is missing while no row of its configuration and seed was made
+on the data as they are now. Killed at any moment, the experiment goes on where it was: a run
 that was interrupted is resumed, one that was complete without its row gives its row. A cell that fails is named at the
 end and stops no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,17 +21,21 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.core.errors import RunError
+from sensorium.core.errors import DataError, RunError
 from sensorium.core.files import read_json
 from sensorium.core.progress import Progress
 from sensorium.core.rundir import RunDirectory
+from sensorium.data.catalogue import open_dataset
 from sensorium.experiments.config import RunConfig
+from sensorium.experiments.origin import Origin, tables_digest
 from sensorium.experiments.plan import Point, Search, read_plan
 from sensorium.experiments.recommending import RecommendJob
 from sensorium.experiments.rows import ROWS, Row, Rows, config_hash, find
 from sensorium.experiments.run import RUNS, resume, run
 from sensorium.experiments.workers import run_each
 from sensorium.training.loop import TIMING
+
+Tables = Mapping[str, str | None]  # by data set, as configurations name it
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ class ExperimentResult:
 def run_experiment(
     file: str | Path, *, rows: str | Path = ROWS, runs: str | Path = RUNS, processes: int = 2, threads: int = 1
 ) -> ExperimentResult:
-    """Run the missing cells of an experiment.
+    """Run the missing cells of an experiment. In a script of your own, call it under `if __name__ == "__main__":`,
+    since the processes of the cells import that script.
 
     Args:
         file: The experiment file (`plan.ExperimentConfig`).
@@ -116,38 +122,68 @@ def run_experiment(
     """
     plan = read_plan(file)
     kept = Rows(plan.topic, rows)
-    result = ExperimentResult(plan.topic, kept.path)
+    tables = _tables(point.config.data.dataset for search in plan.searches for point in search.points)
+    going = _Going(kept, tables, Path(runs), processes, threads, ExperimentResult(plan.topic, kept.path))
     try:
         for deciding in (True, False):
             searches = [search for search in plan.searches if search.deciding is deciding]
-            for first in (True, False):
-                cells = _cells(searches, first, kept.read(), Path(runs), Path(rows), result)
-                _run_missing(cells, kept, result, processes, threads)
+            going.run_missing(going.first_cells(searches))
+            going.run_missing(going.other_cells(searches))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; go on with: sensorium experiment {file}") from None
-    return result
+    return going.result
 
 
-def _cells(
-    searches: Iterable[Search], first: bool, kept: list[Row], runs: Path, rows: Path, result: ExperimentResult
-) -> list[Cell]:
-    """Return the cells of one stage, seed by seed: all points on the first seeds, or the chosen points on the others."""
-    cells = []
-    for search in searches:
-        if first:
-            cells += [Cell(point, seed, runs, rows) for seed in search.search_seeds for point in search.points]
-        elif search.more_seeds:
-            chosen = best_point(search, kept)
-            if chosen is None:
-                result.failed[search.name] = (
-                    "its other seeds wait: no point is chosen before all of its grid has been run"
-                )
-            else:
-                cells += [Cell(chosen, seed, runs, rows) for seed in search.more_seeds]
-    return sorted(cells, key=lambda cell: cell.seed)  # stable: one seed of all cells before the next
+@dataclass(frozen=True)
+class _Going:
+    """An experiment that is being run."""
+
+    kept: Rows
+    tables: Tables
+    runs: Path
+    processes: int
+    threads: int
+    result: ExperimentResult
+
+    def first_cells(self, searches: Iterable[Search]) -> list[Cell]:
+        """Return every point on the seeds that search."""
+        return [
+            self._cell(point, seed) for search in searches for seed in search.search_seeds for point in search.points
+        ]
+
+    def other_cells(self, searches: Iterable[Search]) -> list[Cell]:
+        """Return the chosen points on the other seeds; a search that cannot choose is noted as failed."""
+        cells, kept = [], self.kept.read()
+        for search in searches:
+            chosen = best_point(search, kept, self.tables)
+            if chosen is not None:
+                cells += [self._cell(chosen, seed) for seed in search.more_seeds]
+            elif search.more_seeds:
+                problem = "its other seeds wait: no point is chosen before all of its grid has been run"
+                self.result.failed[search.name] = problem
+        return cells
+
+    def _cell(self, point: Point, seed: int) -> Cell:
+        return Cell(point, seed, self.runs, self.kept.path.parent)
+
+    def run_missing(self, cells: list[Cell]) -> None:
+        """Run the cells that have no row: one seed of all before the next."""
+        there = self.kept.read()
+        missing = [cell for cell in cells if find(there, cell.config, self.tables[cell.config.data.dataset]) is None]
+        missing.sort(key=lambda cell: cell.seed)
+        self.result.there += len(cells) - len(missing)
+        with Progress(len(missing), "cells", unit="cells") as bar:
+            for outcome in run_each(
+                run_cell, missing, processes=self.processes, threads=self.threads, log_of=lambda cell: cell.log
+            ):
+                if outcome.problem is None:
+                    self.result.done.append(outcome.piece.label)
+                else:
+                    self.result.failed[outcome.piece.label] = outcome.problem
+                bar.advance(failed=len(self.result.failed))
 
 
-def best_point(search: Search, kept: Sequence[Row]) -> Point | None:
+def best_point(search: Search, kept: Sequence[Row], tables: Tables) -> Point | None:
     """Return the point whose mean on validation over the search's seeds is best, the earlier of equals; the test has no
     say.
 
@@ -158,7 +194,8 @@ def best_point(search: Search, kept: Sequence[Row]) -> Point | None:
         return search.points[0]
     means = []
     for point in search.points:
-        found = [find(kept, point.with_seed(seed)) for seed in search.search_seeds]
+        data = tables[point.config.data.dataset]
+        found = [find(kept, point.with_seed(seed), data) for seed in search.search_seeds]
         values = [row["selection"]["value"] for row in found if row is not None]
         if len(values) < len(search.search_seeds):
             return None
@@ -167,23 +204,32 @@ def best_point(search: Search, kept: Sequence[Row]) -> Point | None:
     return search.points[int(np.argmax(np.multiply(means, sign)))]
 
 
-def _run_missing(cells: Sequence[Cell], kept: Rows, result: ExperimentResult, processes: int, threads: int) -> None:
-    there = kept.read()
-    missing = [cell for cell in cells if find(there, cell.config) is None]
-    result.there += len(cells) - len(missing)
-    with Progress(len(missing), "cells", unit="cells") as bar:
-        for outcome in run_each(run_cell, missing, processes=processes, threads=threads, log_of=lambda cell: cell.log):
-            if outcome.problem is None:
-                result.done.append(outcome.piece.label)
-            else:
-                result.failed[outcome.piece.label] = outcome.problem
-            bar.advance(failed=len(result.failed))
+def _tables(names: Iterable[str]) -> Tables:
+    """Open each data set once, before several processes would make it at the same time; return the digest of its
+    tables.
+
+    One that cannot be opened has None: rows that were made of it elsewhere count, cells that need it fail and say why.
+    """
+    found: dict[str, str | None] = {}
+    for name in dict.fromkeys(names):
+        try:
+            found[name] = tables_digest(open_dataset(name))
+        except DataError:
+            found[name] = None
+    return found
 
 
 def run_cell(cell: Cell) -> None:
-    """Run, resume or merely read one cell, and add its row."""
+    """Run, resume or merely read one cell, and add its row.
+
+    Raises:
+        RunError: The cell's folder holds a run on other data.
+    """
     config = cell.config
     if (cell.path / "config.yaml").exists():
+        origin = Origin.find(cell.path)
+        if origin is not None and origin.tables != tables_digest(open_dataset(config.data.dataset)):
+            raise RunError(f"{cell.path} holds a run on other data than '{config.data.dataset}' is now: remove it")
         resume(cell.path)
     else:
         run(config, out=cell.path)

@@ -1,17 +1,16 @@
 """The job of kind "recommend": train on the train rows, select on the validation part, test once, write down what came
 out.
 
-data.json          which data the run began with, so that it never goes on with others
-result.json        the outcome: what was measured, by which rules, on which data
-per_user.parquet   user_id and a column for every metric that has a value per user (test)
-lists.parquet      user_id, item_id, rank, score: the list of every test user, as long as the largest k
-per_user_cold.parquet   the same values where cold items are ranked among themselves (split `cold_items`)
-weights/best.safetensors, checkpoint/   written by training
+    data.json               which data the run began with, so that it never goes on with others
+    result.json             the outcome: what was measured, by which rules, on which data
+    per_user.parquet        user_id, and a column for every metric that has a value per user (test)
+    per_user_cold.parquet   the same where cold items are ranked among themselves (split `cold_items`)
+    lists.parquet           user_id, item_id, rank, score: the list of every test user, as long as the largest k
+    weights/, checkpoint/   written by training
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from pathlib import Path
@@ -40,8 +39,6 @@ from sensorium.experiments.measuring import (
 from sensorium.experiments.origin import Origin, tables_digest
 from sensorium.experiments.setup import Setup, set_up
 from sensorium.training.loop import TIMING, TrainingResult
-
-logger = logging.getLogger(__name__)
 
 
 class RecommendJob:

@@ -46,7 +46,7 @@ class Rows:
         return self._parse(self.path.read_text(encoding="utf-8"))
 
     def append(self, row: Row, config: Config) -> bool:
-        """Add a row, unless that of this configuration and seed is there.
+        """Add a row, unless one of this configuration and seed on the same data is there.
 
         Returns:
             Whether it was added.
@@ -55,7 +55,7 @@ class Rows:
         with self._locked() as descriptor:
             content = _read_all(descriptor)
             complete = content.rfind(b"\n") + 1
-            if find(self._parse(content[:complete].decode()), config) is not None:
+            if find(self._parse(content[:complete].decode()), config, row["tables"]) is not None:
                 return False
             os.ftruncate(descriptor, complete)
             os.lseek(descriptor, complete, os.SEEK_SET)
@@ -87,10 +87,19 @@ def config_hash(config: Config) -> str:
     return digest({key: value for key, value in dump(config).items() if key != "seed"})[:12]
 
 
-def find(rows: Sequence[Row], config: Config) -> Row | None:
-    """Return the row of this configuration and seed, if there is one."""
+def find(rows: Sequence[Row], config: Config, tables: str | None) -> Row | None:
+    """Return the row of this configuration and seed, if there is one.
+
+    Args:
+        rows: The rows.
+        config: The configuration.
+        tables: Digest of the data's tables as they are now: a row of other data is none. None where they are not here.
+    """
     own, defaults = flatten(dump(config)), set(default_keys(config))
-    return next((row for row in rows if _same(flatten(row["config"]), own, defaults)), None)
+    return next(
+        (row for row in rows if tables in (None, row["tables"]) and _same(flatten(row["config"]), own, defaults)),
+        None,
+    )
 
 
 def _same(kept: Mapping[str, Any], own: Mapping[str, Any], defaults: set[str]) -> bool:

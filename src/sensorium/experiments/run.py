@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.core.config import Config, build, dump
-from sensorium.core.errors import RunError
 from sensorium.core.rundir import RunDirectory
 from sensorium.experiments.config import read_tree
 from sensorium.experiments.jobs import Job, job_class
@@ -106,10 +105,7 @@ def _work(job: Job, directory: RunDirectory, *, prepare: bool = False) -> Run:
 
 def _finished(directory: RunDirectory, *, was_complete: bool) -> Run:
     result = directory.result
-    if result is None:
-        raise RunError(
-            f"{directory.path} has no result.json, although its job ended: continue it with 'sensorium resume'"
-        )
+    assert result is not None  # a job ends with it
     return Run(directory.path, result, directory.path / "report.html", was_complete)
 
 
