@@ -27,7 +27,8 @@ def test_a_wrong_separator(command: Command, home: Path, tmp_path: Path):
     said = command("data", "import", path, "--sep", "tab", "--out", tmp_path / "x")
     assert said.status == 2
     assert said.err.count("\n") == 1
-    assert "log.csv: separated by tab it has 1 column and at least 2 are needed; it looks like space" in said.err
+    for part in ("log.csv", "tab", "1 column", "3 are needed", "looks like a space"):
+        assert part in said.err
     assert not (tmp_path / "x").exists()
     assert command("data", "import", path, "--sep", "space", "--out", tmp_path / "x").status == 0
     assert Dataset.open(tmp_path / "x").n_interactions == 3

@@ -72,7 +72,7 @@ def test_a_number_that_cannot_be_had(command: Command, config: Path, settings: l
 def test_resume_of_what_is_complete_and_of_what_is_not_there(command: Command, runs: dict[str, Path], tmp_path: Path):
     said = command("resume", runs["bpr"])
     assert said.status == 0
-    assert "was complete already" in said.err
+    assert said.err == f"note: {runs['bpr']} is complete: nothing is left to do\n"
     for name in ("resume", "report", "recommend", "compare"):
         words = ["--user", "u01"] if name == "recommend" else []
         said = command(name, tmp_path / "nowhere", *words)

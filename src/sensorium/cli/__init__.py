@@ -6,9 +6,11 @@ command pays only for what it uses.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         # Not `command.main`: it would turn an interruption into a bare status and lose what it has to say.
-        with command.make_context("sensorium", words) as context:
+        with _notes_on_stderr(), command.make_context("sensorium", words) as context:
             command.invoke(context)
         sys.stdout.flush()
     except typer.Exit as end:
@@ -73,6 +75,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `sensorium list models | head -1`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+class _Notes(logging.Handler):
+    """Says what the library tells by the way: an import on first use, the memory that large work needs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line beside the answer."""
+        typer.echo(f"note: {record.getMessage()}", err=True)
+
+
+@contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """Show the library's notes for the time of a command."""
+    logger, handler = logging.getLogger("sensorium"), _Notes()
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _stop(message: str) -> int:

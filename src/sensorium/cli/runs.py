@@ -12,7 +12,6 @@ from sensorium.cli.output import say, show_table, warn
 
 if TYPE_CHECKING:
     from sensorium.experiments.run import Run
-    from sensorium.experiments.tables import Sheet
 
 FORMATS = ("terminal", "markdown", "csv")
 
@@ -53,10 +52,7 @@ def resume(path: Path = typer.Argument(..., metavar="RUN", help="folder of a run
     """
     from sensorium.experiments.run import resume as go_on
 
-    done = go_on(path)
-    if done.was_complete:
-        warn(f"note: {done.path} was complete already")
-    _show_run(done)
+    _show_run(go_on(path))
 
 
 def _show_run(done: Run) -> None:
@@ -102,16 +98,12 @@ def compare(
         for notice in comparison.notices:
             say(f"note: {notice}")
         for table in comparison.tables:
-            _show_sheet(tables.ranking_sheet(table, metric or None))
-            _show_sheet(tables.difference_sheet(table))
+            for sheet in (tables.ranking_sheet(table, metric or None), tables.difference_sheet(table)):
+                if sheet is not None:
+                    show_table(sheet.columns, sheet.rows, numbers=sheet.numbers, title=sheet.title)
+                    say()
             for note in table.notes:
                 say(f"note: {note}")
-            say()
-
-
-def _show_sheet(sheet: Sheet | None) -> None:
-    if sheet is not None:
-        show_table(sheet.columns, sheet.rows, numbers=sheet.numbers, title=sheet.title)
 
 
 def report(path: Path = typer.Argument(..., metavar="RUN", help="folder of a complete run")) -> None:

@@ -56,12 +56,14 @@ class Row:
         runs: By seed, ascending.
         numbers: By metric, "recall@20".
         users: Test users.
+        tie_share: Share of lists with a tie at the largest cut, the largest of the runs; None where it is not known.
     """
 
     label: str
     runs: tuple[FinishedRun, ...]
     numbers: Mapping[str, Number]
     users: int
+    tie_share: float | None
 
     @property
     def model(self) -> str:
@@ -248,7 +250,8 @@ def _row(label: str, runs: Sequence[FinishedRun], test: _Test, resamples: int) -
         interval = intervals.get(metric)
         low, high = (None, None) if interval is None else (interval.low, interval.high)
         numbers[metric] = Number(float(np.mean(found)), low, high, sd)
-    return Row(label, tuple(runs), numbers, int(reports[0]["n"]))
+    ties = [report["tie_share"] for report in reports if report["tie_share"] is not None]
+    return Row(label, tuple(runs), numbers, int(reports[0]["n"]), max(ties, default=None))
 
 
 def _user_values(runs: Sequence[FinishedRun], test: _Test) -> pl.DataFrame:
@@ -320,10 +323,6 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     if any(run.data["uses_future"] for run in runs):
         notes.append("this split uses other users' future: its numbers are no forecast of a live system's")
     notes += _feature_notes(rows)
-    shares = {row.label: max(run.tie_share or 0.0 for run in row.runs) for row in rows}
-    tied = [f"{label} {share:.0%}" for label, share in shares.items() if share >= 0.01]
-    if tied:
-        notes.append(f"lists with a tie at the largest cut: {', '.join(tied)}")
     return notes
 
 

@@ -35,25 +35,25 @@ class Card:
 
 def write_comparison(comparison: Comparison, path: str | Path) -> Path:
     """Write the page and return its path."""
-    runs = [run for table in comparison.tables for row in table.rows for run in row.runs]
+    runs = list({run.path: run for table in comparison.tables for row in table.rows for run in row.runs}.values())
     data = ", ".join(dict.fromkeys(run.data["name"] for run in runs))
     models = ", ".join(dict.fromkeys(run.model for run in runs))
     write_page(
         path,
         title=f"Comparison on {data}",
         template="experiments/templates/compare.html",
-        lead=f"{len(runs)} runs of {models}.",
+        lead=f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} of {models}.",
         notices=comparison.notices,
-        sections=[_section(table) for table in comparison.tables],
+        sections=[_section(table, comparison.tables) for table in comparison.tables],
     )
     return Path(path)
 
 
-def _section(table: Table) -> dict[str, Any]:
+def _section(table: Table, tables: Sequence[Table]) -> dict[str, Any]:
     rows = table.rows[:MOST_ROWS_IN_A_PLOT]
     whole = "candidates" not in table.protocol  # a ranking of cold items alone repeats no curve and no bucket
     return {
-        "name": ", ".join(table.protocol.values()),
+        "name": _name(table, tables),
         "cards": _cards(table),
         "ranking": ranking_sheet(table),
         "differences": difference_sheet(table),
@@ -67,6 +67,13 @@ def _section(table: Table) -> dict[str, Any]:
         "all_numbers": _all_numbers(table),
         "runs": _runs(table),
     }
+
+
+def _name(table: Table, tables: Sequence[Table]) -> str:
+    """Return what tells this table from the others of the page."""
+    keys = dict.fromkeys(key for other in tables for key in other.protocol)
+    told = [key for key in keys if len({other.protocol.get(key) for other in tables}) > 1]
+    return ", ".join(f"{key} {table.protocol.get(key, 'the whole catalogue')}" for key in told)
 
 
 def _cards(table: Table) -> list[Card]:

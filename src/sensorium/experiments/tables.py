@@ -40,7 +40,7 @@ def ranking_sheet(table: Table, metrics: Sequence[str] | None = None) -> Sheet:
         metrics: Which metrics; by default `headline_metrics`.
     """
     shown = headline_metrics(table) if metrics is None else list(metrics)
-    columns = ("", "model", *shown, "seeds", "users", "time")
+    columns = ("", "model", *shown, "seeds", "users", "ties", "time")
     rows = tuple(
         (
             str(place),
@@ -48,6 +48,7 @@ def ranking_sheet(table: Table, metrics: Sequence[str] | None = None) -> Sheet:
             *(with_interval(row.numbers[metric]) for metric in shown),
             str(len(row.seeds)),
             f"{row.users:,}",
+            "–" if row.tie_share is None else f"{row.tie_share:.1%}",
             readable_seconds(row.seconds),
         )
         for place, row in enumerate(table.rows, start=1)
@@ -179,7 +180,7 @@ def _csv_cells(
     gap = (None, None, None) if found is None else (found.difference, found.low, found.high)
     return [
         table_number, place, row.label, row.model, " ".join(map(str, row.seeds)), metric, number.mean, number.low,
-        number.high, number.sd, table.baseline, *gap, number.p, row.users, row.runs[0].tie_share, row.seconds,
+        number.high, number.sd, table.baseline, *gap, number.p, row.users, row.tie_share, row.seconds,
         " ".join(run.name for run in row.runs),
     ]  # fmt: skip
 
