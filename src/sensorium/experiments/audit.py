@@ -33,7 +33,7 @@ from sensorium.evaluation.bootstrap import resampled_means
 from sensorium.evaluation.tasks import RankingTask
 from sensorium.experiments.config import RunConfig, read_config
 from sensorium.experiments.measuring import Tested, fit, measure_test
-from sensorium.experiments.setup import set_up
+from sensorium.experiments.setup import open_split, set_up
 from sensorium.experiments.shuffles import other_items, permuted_items, uniform_items
 from sensorium.experiments.variants import write_variant
 
@@ -98,9 +98,7 @@ def audit(config: RunConfig | Mapping[str, Any] | str | Path, *, overrides: Iter
         DataError: The data are too dense to be permuted.
     """
     checked = read_config(config, overrides)
-    original = set_up(checked)
-    dataset, split = original.dataset, original.split
-    del original
+    dataset, split = open_split(checked)
     with TemporaryDirectory(prefix="sensorium-audit-") as folder:
         audited = _Audited(checked, dataset, split, Path(folder))
         checks = (

@@ -127,11 +127,7 @@ def _chosen(rows: list[Row]) -> list[tuple[str, list[Row]]]:
     for cell, points in cells.items():
         # Points that were searched on fewer seeds are compared on the seeds that all of them have.
         seeds = set.intersection(*({row["seed"] for row in group} for group in points.values()))
-        best: list[Row] | None = None
-        for group in points.values():
-            if best is None or _selected_by(group, seeds) > _selected_by(best, seeds):
-                best = group
-        assert best is not None  # a cell is made of rows
+        best = max(points.values(), key=lambda group: _selected_by(group, seeds))
         place = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in best[0]["point"].items())
         note = f" ({place}; best of {len(points)} on validation)" if place else ""
         chosen.append((cell + note, best))

@@ -53,13 +53,19 @@ def set_up(config: RunConfig, dataset: Dataset | None = None, features: list[str
         ConfigError: The model needs what the data do not have.
         DataError: The data cannot be read or divided as asked.
     """
-    dataset = open_dataset(config.data.dataset) if dataset is None else dataset
-    check_model(config, dataset)
-    split = make_split(dataset, config.data.split, seed=config.data.split_seed, min_rating=config.data.min_rating)
+    dataset, split = open_split(config, dataset)
     chosen: Component = config.model
     names = config.data.features if features is None else features
     view = train_view(dataset, split, features=names, seed=config.seed)
     return Setup(config, dataset, split, view, chosen.target(view, chosen.config))
+
+
+def open_split(config: RunConfig, dataset: Dataset | None = None) -> tuple[Dataset, Split]:
+    """Open the data of a configuration and divide them; arguments and errors as for `set_up`."""
+    dataset = open_dataset(config.data.dataset) if dataset is None else dataset
+    check_model(config, dataset)
+    split = make_split(dataset, config.data.split, seed=config.data.split_seed, min_rating=config.data.min_rating)
+    return dataset, split
 
 
 def check_model(config: RunConfig, dataset: Dataset) -> None:
