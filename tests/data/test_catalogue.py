@@ -1,4 +1,4 @@
-"""Data sets by name, the research sets with the counts of their publishers, and what `inspect` says."""
+"""Data sets by name, and the research sets with the counts of the data folder's README."""
 
 import json
 import multiprocessing
@@ -10,7 +10,6 @@ import pytest
 from sensorium.core.errors import DataError
 from sensorium.data.catalogue import open_dataset
 from sensorium.data.importing import ImportConfig, import_dataset
-from sensorium.data.inspecting import inspect
 
 
 def test_unknown_names_show_the_nearest(sensorium_home: Path):
@@ -56,15 +55,6 @@ def test_two_processes_open_one_name_at_once(sensorium_home: Path, tmp_path: Pat
     assert [path.name for path in (sensorium_home / "datasets").iterdir() if not path.name.startswith(".")] == ["baby"]
 
 
-def test_a_wrong_label_is_refused(sensorium_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    fake_baby(tmp_path)
-    path = tmp_path / "amazon-baby" / "baby.inter"
-    path.write_text(path.read_text() + "0\t0\t7\n")
-    monkeypatch.setenv("SENSORIUM_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="x_label is 7, and must be 0"):
-        open_dataset("baby")
-
-
 RESEARCH = [
     ("baby", 19_445, 7_050, 160_792, {}),
     ("lfm2k", 1_858, 1_425, 56_345, {"text": 384, "vggish": 128, "whisper": 512}),
@@ -87,41 +77,3 @@ def test_research_sets_have_their_counts(
         assert x.dtype == np.float32
         assert present.all()
     assert str(shared_data) not in json.dumps(data.info.model_dump(mode="json"))
-
-
-def test_films_of_ml100k_have_titles_texts_posters_and_people_their_attributes(shared_data: Path, sensorium_home: Path):
-    data = open_dataset("ml100k")
-    first = data.items().head(1).collect().row(0, named=True)
-    assert (first["item_id"], first["title"]) == ("1", "Toy Story (1995)")
-    assert "cowboy doll" in first["description"]
-    assert data.media_path(first["image"]).read_bytes()[:2] == b"\xff\xd8"
-    low = data.rejected().collect()
-    assert low.height == 0
-    values, classes = data.attributes()["age_bucket"]
-    assert (values >= 0).all()
-    assert len(classes) == 7
-    share = np.mean(open_dataset("ml100k-all").interactions().collect()["rating"].to_numpy() <= 2)
-    assert round(float(share), 3) == 0.172
-
-
-def test_inspection_counts(sensorium_home: Path, tmp_path: Path):
-    log = tmp_path / "log.csv"
-    log.write_text(
-        "user,item,timestamp\nu1,a,1000000001\nu1,b,1000000001\nu1,a,1000000009\nu2,a,1000090000\n,b,1000090000\n"
-    )
-    (tmp_path / "items.csv").write_text("item,title\na,A\nb,\nc,C\n")
-    reader = {"name": "csv", "items": str(tmp_path / "items.csv")}
-    found = inspect(import_dataset(log, tmp_path / "shop", ImportConfig.model_validate({"reader": reader})))
-    assert (found.counts["users"], found.counts["items"], found.counts["interactions"]) == (2, 3, 4)
-    assert found.density == pytest.approx(4 / 6)
-    assert found.rows_per_user[0.0] == 1
-    assert found.rows_per_item[0.0] == 0
-    assert found.rows_per_item[1.0] == 3
-    assert found.head_share == pytest.approx(3 / 4)
-    assert found.span == ("2001-09-09", "2001-09-10")
-    assert found.tied_share == pytest.approx(2 / 4)
-    assert found.repeated_pairs == 1
-    assert found.coverage == {"title": 2}
-    assert found.rejected == {"missing_id": 1}
-    assert found.planted is None
-    assert found.sample["item_id"].to_list()[0] == "a"

@@ -1,9 +1,9 @@
 """Feature matrices: what counts as content, and what is refused."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
 from sensorium.core.errors import DataError
@@ -96,22 +96,36 @@ def test_damaged_feature_files_are_named(tmp_path: Path):
         data.features("image")
 
 
-def test_titles_fall_back_to_ids(tmp_path: Path):
-    log = tmp_path / "log.csv"
-    log.write_text("user,item\nu,a\nu,b\n")
-    assert import_dataset(log, tmp_path / "plain", ImportConfig()).titles().to_list() == ["a", "b"]
-    (tmp_path / "items.csv").write_text("item,title\na,First\nb,\n")
-    options = ImportConfig.model_validate({"reader": {"name": "csv", "items": str(tmp_path / "items.csv")}})
-    assert import_dataset(log, tmp_path / "titled", options).titles().to_list() == ["First", "b"]
+def test_nothing_that_another_process_entered_is_lost(tmp_path: Path):
+    """Two sets are added from the same open data set: both are there."""
+    data = shop(tmp_path, 4)
+    add_features(data, "image", np.eye(4))
+    assert add_features(data, "text", np.eye(4)).feature_names == ["image", "text"]
 
 
-def test_a_later_format_is_told(tmp_path: Path):
-    data = shop(tmp_path, 2)
-    description = data.root / "dataset.json"
-    description.write_text(description.read_text().replace('"format_version": 1', '"format_version": 9'))
-    with pytest.raises(DataError, match="format 9, this release reads up to 1"):
-        Dataset.open(data.root)
+def test_a_mended_matrix_takes_its_notice_along(tmp_path: Path):
+    x = np.eye(4)
+    data = add_features(shop(tmp_path, 4), "image", x * (np.arange(4) > 0))
+    data = add_features(data, "text", np.zeros((4, 2)))
+    assert len(data.info.notices) == 2
+    data = add_features(data, "image", x)
+    assert [notice.partition(":")[0] for notice in data.info.notices] == ["features 'text'"]
 
 
-def test_interactions_are_lazy(tmp_path: Path):
-    assert isinstance(shop(tmp_path, 2).interactions(), pl.LazyFrame)
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".x", "a b"])
+def test_names_that_would_lead_elsewhere_are_refused(tmp_path: Path, name: str):
+    with pytest.raises(DataError, match="is no name of features"):
+        add_features(shop(tmp_path, 4), name, np.eye(4))
+
+
+def test_a_full_disk_leaves_the_data_set_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = shop(tmp_path, 4)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(DataError, match="the disk is full"):
+        add_features(data, "image", np.eye(4))
+    assert Dataset.open(data.root).feature_names == []
+    assert list((data.root / "features").iterdir()) == []

@@ -10,22 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorium.core.config import build
+from sensorium.core import registry
+from sensorium.core.config import NoOptions
 from sensorium.core.errors import DataError
-from sensorium.data.dataset import Dataset
-from sensorium.data.identifiers import sort_ids
 from sensorium.data.importing import ImportConfig, import_dataset, plan_import
+from sensorium.data.readers.base import GivenFeatures, Reading
 
-
-def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def config(**tree: object) -> ImportConfig:
-    return build(ImportConfig, tree, source="test")
-
+from .sources import config, imported, write
 
 LOG = "user,item,rating,timestamp\nu2,b,5,1000000002\nu1,a,4,1000000001\nu1,b,3,1000000003\nu2,a,1,1000000004\n"
 
@@ -68,12 +59,12 @@ def test_an_import_that_fails_or_is_repeated_leaves_no_trace(
     def full(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(pl.DataFrame, "write_parquet", full)
-        with pytest.raises(DataError, match="the disk is full"):
-            import_dataset(log, out, ImportConfig())
-    assert not out.exists()
-    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+    for target, name in [(pl.DataFrame, "write_parquet"), (json, "dumps")]:
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, full)
+            with pytest.raises(DataError, match="the disk is full"):
+                import_dataset(log, out, ImportConfig())
+        assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
     import_dataset(log, out, ImportConfig())
     with pytest.raises(DataError, match="is there already"):
         import_dataset(log, out, ImportConfig())
@@ -87,34 +78,6 @@ def test_a_folder_that_is_no_data_set_is_never_overwritten(log: Path, tmp_path: 
     assert (tmp_path / "thesis" / "chapter1.txt").read_text() == "precious"
 
 
-def test_wrong_separator_is_one_line(tmp_path: Path):
-    """DI-2: the file, the separator used, columns found and needed, and what it looks like."""
-    path = write(tmp_path / "log.txt", "user_id item_id timestamp\n1 2 3\n4 5 6\n7 8 9\n")
-    with pytest.raises(DataError) as caught:
-        import_dataset(path, tmp_path / "out", config(reader={"name": "csv", "sep": "tab"}))
-    assert str(caught.value) == (
-        f"{path}: separated by tab it has 1 column, and 3 are needed; it looks like a space: --sep space"
-    )
-    assert not (tmp_path / "out").exists()
-    assert import_dataset(path, tmp_path / "out", config(reader={"name": "csv", "sep": "space"})).n_interactions == 3
-
-
-def test_text_in_a_number_column_keeps_its_item(tmp_path: Path):
-    """DI-3: values that cannot be read are missing and counted by line; --strict stops; no item is lost."""
-    prices = ["12.99", "—", "-", "$5", '"1,299.00"', "", "NaN"]
-    write(tmp_path / "items.csv", "item,title,price\n" + "".join(f"i{n},T{n},{p}\n" for n, p in enumerate(prices)))
-    log = write(tmp_path / "log.csv", "user,item\n" + "".join(f"u,i{n}\n" for n in range(7)))
-    reader = {"name": "csv", "items": str(tmp_path / "items.csv")}
-    data = import_dataset(log, tmp_path / "out", config(reader=reader))
-    assert data.n_items == 7
-    assert data.items().collect()["price"].to_list() == [12.99, None, None, None, None, None, None]
-    assert (
-        "items.csv: 4 values of 'price' cannot be read and count as missing (first lines: 3, 4, 5)" in data.info.notices
-    )
-    with pytest.raises(DataError, match=r"4 values of 'price' .* --strict allows none"):
-        import_dataset(log, tmp_path / "strict", config(reader=reader | {"strict": True}))
-
-
 def test_a_filter_that_leaves_nothing(tmp_path: Path):
     """DI-6: the k-core that keeps nothing names the largest k that would keep any."""
     log = write(tmp_path / "log.csv", "user,item\n" + "".join(f"u{n},i{n}\n" for n in range(6)))
@@ -126,14 +89,23 @@ def test_a_filter_that_leaves_nothing(tmp_path: Path):
 def test_rows_that_are_nothing_are_set_aside_and_counted(tmp_path: Path):
     log = write(
         tmp_path / "log.csv",
-        "user,item,rating,timestamp\nu1,a,4,1000000001\n,b,3,1000000002\nu2,,3,1000000003\nu1,b,good,1000000004\nu2,a,2,soon\n",
+        "user,item,rating,timestamp\nu1,a,4,1000000001\n,b,3,1000000002\nu2,,3,1000000003\nu1,b,good,1000000004\nu2,a,2,soon\n"
+        ",,none,never\n",
     )
     data = import_dataset(log, tmp_path / "out", ImportConfig())
     rejected = data.rejected().sort("row").collect()
     assert data.n_interactions == 1
-    assert rejected["row"].to_list() == [3, 4, 5, 6]  # lines of the file
-    assert rejected["reason"].to_list() == ["missing_id", "missing_id", "unreadable_rating", "unreadable_timestamp"]
-    assert data.info.counts["rejected"] == 4
+    assert rejected["row"].to_list() == [3, 4, 5, 6, 7]  # lines of the file, each once
+    assert rejected["reason"].to_list() == [
+        "missing_id",
+        "missing_id",
+        "unreadable_rating",
+        "unreadable_timestamp",
+        "missing_id",
+    ]
+    assert rejected["detail"].to_list() == [None, None, "good", "soon", None]
+    assert rejected["file"].unique().to_list() == ["log.csv"]
+    assert data.info.counts["rejected"] == 5
     with pytest.raises(DataError, match=r"row 3.*--strict"):
         import_dataset(log, tmp_path / "strict", config(reader={"name": "csv", "strict": True}))
 
@@ -150,7 +122,8 @@ def test_exact_duplicates_are_dropped_and_counted_repeats_stay(tmp_path: Path):
         ("", "the file is empty"),
         ("customer,thing\n1,2\n", r"no column for user_id among: customer, thing; name it with a mapping"),
         ("user,item\n1,2,3,4\n", "cannot be read as delimited text"),
-        ("user,item\n,\n", "no row is left to import"),
+        ("user,item\n,\n", r"no row is left to import \(set aside: 1 missing_id\)"),
+        ("user,item\n", r"no row is left to import \(set aside: none\)"),
     ],
 )
 def test_files_that_cannot_be_imported(tmp_path: Path, text: str, message: str):
@@ -160,99 +133,16 @@ def test_files_that_cannot_be_imported(tmp_path: Path, text: str, message: str):
     assert not (tmp_path / "out").exists()
 
 
-def test_other_encodings_are_named_or_read(tmp_path: Path):
-    log = write(tmp_path / "log.csv", "user,item\nu,Misérables\n", "latin-1")
-    with pytest.raises(DataError, match=r"log\.csv: the text is not UTF-8"):
-        import_dataset(log, tmp_path / "out", ImportConfig())
-    data = import_dataset(log, tmp_path / "out", config(reader={"name": "csv", "encoding": "latin-1"}))
-    assert data.item_ids().to_list() == ["Misérables"]
-
-
-def test_truncated_parquet_is_named(log: Path, tmp_path: Path):
-    data = import_dataset(log, tmp_path / "shop", ImportConfig())
-    source = tmp_path / "log.parquet"
-    pl.DataFrame({"user": ["u"], "item": ["i"]}).write_parquet(source)
-    assert import_dataset(source, tmp_path / "from-parquet", ImportConfig()).n_interactions == 1
-    for path in (source, data.root / "interactions.parquet"):
-        path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"log\.parquet: cannot be read as Parquet"):
-        import_dataset(source, tmp_path / "again", ImportConfig())
-    with pytest.raises(DataError, match=r"interactions\.parquet cannot be read as Parquet, it may be truncated"):
-        Dataset.open(data.root).interactions()
-
-
-def test_json_lines_with_lists_and_missing_keys(tmp_path: Path):
-    items = [{"item": "a", "title": "A", "description": ["one", "two"]}, {"item": "b"}]
-    write(tmp_path / "items.jsonl", "".join(json.dumps(item) + "\n" for item in items))
-    log = write(tmp_path / "log.jsonl", '{"user": 7, "item": "a"}\n{"user": 12, "item": "b"}\n')
-    data = import_dataset(
-        log, tmp_path / "out", config(reader={"name": "jsonl", "items": str(tmp_path / "items.jsonl")})
-    )
-    assert data.user_ids().to_list() == ["7", "12"]
-    assert data.items().collect()["description"].to_list() == ["one two", None]
-    write(log, '{"user": 7\n')
-    with pytest.raises(DataError, match="cannot be read as JSON Lines"):
-        import_dataset(log, tmp_path / "broken", ImportConfig())
-
-
 def test_dry_run_shows_the_guess_and_writes_nothing(log: Path, tmp_path: Path):
     before = sorted(tmp_path.iterdir())
     plan = plan_import(log, ImportConfig())
     assert plan.reader == "csv"
     assert list(plan.columns) == ["user_id", "item_id", "rating", "timestamp"]
+    assert plan.mapping == {"user_id": "user", "item_id": "item", "rating": "rating", "timestamp": "timestamp"}
     assert plan.counts == {"rows": 4, "users": 2, "items": 2}
     assert plan.head.height == 4
+    assert any("read as seconds" in notice for notice in plan.notices)
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_media_come_along_and_lost_ones_are_counted(log: Path, tmp_path: Path):
-    (tmp_path / "covers").mkdir()
-    (tmp_path / "covers" / "a.png").write_bytes(b"picture")
-    write(tmp_path / "items.csv", "item,image\na,covers/a.png\nb,covers/b.png\nc,\n")
-    reader = {"name": "csv", "items": str(tmp_path / "items.csv")}
-    data = import_dataset(log, tmp_path / "out", config(reader=reader))
-    paths = data.items().collect()["image"].to_list()
-    assert data.media_path(paths[0]).read_bytes() == b"picture"
-    assert paths[1:] == [None, None]
-    assert data.item_ids().to_list() == ["a", "b", "c"]  # an item that nobody had is part of the catalogue
-    assert data.rejected().select("column", "reason").collect().row(0) == ("image", "missing_file")
-    write(tmp_path / "items.csv", "item,image\na,../../etc/passwd\n")
-    with pytest.raises(DataError, match=r"item a: the path '\.\./\.\./etc/passwd' leads out of"):
-        import_dataset(log, tmp_path / "escape", config(reader=reader))
-
-
-@pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "media/../../secret"])
-def test_media_paths_stay_below_the_root(log: Path, tmp_path: Path, path: str):
-    data = import_dataset(log, tmp_path / "out", ImportConfig())
-    with pytest.raises(DataError, match="leads out of"):
-        data.media_path(path)
-
-
-def test_users_file_brings_attributes(log: Path, tmp_path: Path):
-    users = write(tmp_path / "users.csv", "user,gender\nu1,f\nu3,m\nu3,f\n")
-    data = import_dataset(
-        log, tmp_path / "out", config(reader={"name": "csv", "users": str(users), "sensitive": ["gender"]})
-    )
-    values, classes = data.attributes()["gender"]
-    assert (values.tolist(), classes) == ([0, -1, 1], ["f", "m"])
-    assert any("id that stood before" in notice for notice in data.info.notices)
-
-
-@given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=40))
-def test_ids_are_distinct_sorted_and_complete(ids: list[str]):
-    found = sort_ids(pl.Series(ids, dtype=pl.String)).to_list()
-    assert set(found) == set(ids)
-    assert len(found) == len(set(ids))
-    assert found == sorted(set(ids), key=lambda text: text.encode())
-
-
-@given(st.lists(st.integers(0, 10**15), min_size=1, max_size=40))
-def test_integer_ids_are_sorted_by_value(ids: list[int]):
-    assert sort_ids(pl.Series([str(value) for value in ids])).to_list() == [str(value) for value in sorted(set(ids))]
-
-
-def test_numbers_with_leading_zeros_stay_text():
-    assert sort_ids(pl.Series(["10", "9", "007"])).to_list() == ["007", "10", "9"]
 
 
 @settings(max_examples=25, deadline=None)
@@ -266,3 +156,96 @@ def test_every_row_can_be_traced_back(tmp_path_factory: pytest.TempPathFactory, 
     items = data.item_ids().gather(rows["item"]).to_list()
     assert list(zip(users, items, strict=True)) == [(f"u{user}", f"i{item}") for user, item in pairs]
     assert np.array_equal(data.items_of(data.item_ids().to_list()), np.arange(data.n_items))
+
+
+def test_the_guess_of_a_dry_run_names_the_columns_of_the_source(tmp_path: Path):
+    reviews = write(
+        tmp_path / "reviews.csv", "reviewerID,asin,overall,unixReviewTime,vote\nA1,B1,5,1400000000,3\n,B1,4,1,0\n"
+    )
+    plan = plan_import(reviews, ImportConfig())
+    assert plan.mapping == {
+        "user_id": "reviewerID",
+        "item_id": "asin",
+        "rating": "overall",
+        "timestamp": "unixReviewTime",
+    }
+    assert plan.columns["vote"] == "Int64"  # what has no role is kept
+    assert plan.counts == {"rows": 1, "users": 1, "items": 1, "rejected: missing_id": 1}
+
+
+def test_min_rating_leaves_rows_out_before_the_core(tmp_path: Path):
+    rows = [(user, item, 5) for user in "abc" for item in "xyz"] + [("a", "w", 1), ("d", "x", 5), ("e", "w", 2)]
+    log = write(tmp_path / "log.csv", "user,item,rating\n" + "".join(f"{u},{i},{r}\n" for u, i, r in rows))
+    data = imported(log, min_rating=4, k_core=3)
+    assert (data.n_users, data.n_items, data.n_interactions) == (3, 3, 9)
+    assert (data.info.counts["below_min_rating"], data.info.counts["outside_k_core"]) == (2, 1)
+    with pytest.raises(DataError, match=r"min_rating 6\.0 keeps 0 of 12 rows \(largest rating: 5\)"):
+        imported(log, min_rating=6, out="none")
+    bare = write(tmp_path / "bare.csv", "user,item\na,x\n")
+    with pytest.raises(DataError, match=r"min_rating is 4\.0 and the data have no rating"):
+        imported(bare, min_rating=4, out="none")
+
+
+def test_columns_that_need_our_names_keep_theirs_with_a_suffix(tmp_path: Path):
+    log = write(tmp_path / "log.csv", "userId,itemId,user,row\n1,9,Bob,7\n2,8,Eve,6\n")
+    data = imported(log)
+    rows = data.interactions().collect()
+    assert rows.columns == ["user", "item", "user_raw", "row_raw"]
+    assert rows["user_raw"].to_list() == ["Bob", "Eve"]
+    assert "log.csv: the column 'user' is kept as 'user_raw'" in data.info.notices
+
+
+class TwoLists:
+    """A reader of another package: one user a line, items by name, and a matrix for some of them."""
+
+    summary = "a user and the items that it had, a line each"
+    Config = NoOptions
+
+    def __init__(self, config: NoOptions) -> None:
+        self.config = config
+
+    def read(self, path: Path) -> Reading:
+        lines = [line.split() for line in path.read_text().splitlines()]
+        rows = [(words[0], item, number + 1) for number, words in enumerate(lines) for item in words[1:]]
+        return Reading(
+            interactions=pl.LazyFrame(rows, schema=["user_id", "item_id", "row"], orient="row"),
+            files=[path],
+            features={"text": GivenFeatures(lambda: np.array([[1.0, 2], [3, 4]]), pl.Series(["b", "c"]), {"by": "me"})},
+        )
+
+
+def test_a_reader_of_another_package(tmp_path: Path):
+    source = write(tmp_path / "lists.txt", "u2 b a\nu1 a\n")
+    with registry.registered("sensorium.readers", "lists", TwoLists):
+        data = imported(source, reader="lists")
+    assert data.info.source.reader == "lists"
+    assert data.interactions().collect().rows() == [(1, 1), (1, 0), (0, 0)]
+    x, present = data.features("text")  # of "a", which has none, and "b"; "c" is not in the rows
+    assert (x.tolist(), present.tolist()) == ([[0, 0], [1, 2]], [False, True])
+    assert data.info.features["text"].provenance == {"by": "me"}
+
+
+class Careless(TwoLists):
+    """A reader that does not set aside what it should."""
+
+    def read(self, path: Path) -> Reading:
+        rows = pl.LazyFrame({"user_id": ["u", None], "item_id": ["a", "b"], "row": [1, 2]})
+        return Reading(interactions=rows, files=[path])
+
+
+class Wrong(TwoLists):
+    """A reader whose rows are not what was agreed."""
+
+    def read(self, path: Path) -> Reading:
+        return Reading(interactions=pl.LazyFrame({"who": ["u"], "row": [1]}), files=[path])
+
+
+@pytest.mark.parametrize(
+    ("reader", "message"),
+    [(Careless, "rows without a user or an item"), (Wrong, r"lists\.txt: cannot be read: .*user_id")],
+)
+def test_a_reader_that_breaks_the_rules_is_told(tmp_path: Path, reader: type, message: str):
+    source = write(tmp_path / "lists.txt", "u a\n")
+    with registry.registered("sensorium.readers", "lists", reader), pytest.raises(DataError, match=message):
+        imported(source, reader="lists")
+    assert [path.name for path in tmp_path.iterdir()] == ["lists.txt"]

@@ -15,7 +15,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import digest, write_json, write_npy
 from sensorium.data.dataset import Dataset
 from sensorium.data.schema import DatasetInfo, FeatureInfo
-from sensorium.data.store import update_info
+from sensorium.data.store import full_disk_explained, update_info
 
 Provenance = dict[str, Any] | Literal["unknown"]
 
@@ -46,7 +46,8 @@ def add_features(
         raise DataError(f"'{name}' is no name of features: letters, digits, and . + - _ within it")
     kept, mask, notices = check_features(name, x, present, dataset.n_items)
     folder = dataset.root / "features" / f"{name}-given-{digest(kept, mask)[:8]}"
-    entry = write_features(folder, dataset.root, kept, mask, provenance)
+    with full_disk_explained(folder):
+        entry = write_features(folder, dataset.root, kept, mask, provenance)
 
     def enter(info: DatasetInfo) -> DatasetInfo:
         others = [notice for notice in info.notices if not notice.startswith(f"features '{name}':")]

@@ -125,28 +125,20 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
         DataError: The source cannot be read, nothing is left of it, or `out` is there already.
     """
     path, out = Path(path), Path(out)
-    with new_folder(out, overwrite=overwrite) as folder, _explained(path):
-        reader, reading = _read(path, config)
-        ids = distinct_ids(reading.interactions)
-        rows = encode_ids(reading.interactions.drop("row"), ids).collect(engine="streaming")  # in the file's order
-        if not rows.height:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in _by_reason(reading).items())
-            raise DataError(f"{path}: no row is left to import (set aside: {reasons or 'none'})")
-        rows, counts = _filter(rows, config)
-        closed = reading.closed or config.k_core is not None
-        for kind, table in (("user", reading.users), ("item", reading.items)):
-            # items and users without a row are part of the catalogue, unless the rows alone say who belongs to it
-            more = None if closed or table is None else table.select(f"{kind}_id").collect().to_series()
-            ids[kind], code = settle_ids(ids[kind], rows[kind].to_numpy(), more)
-            rows = rows.with_columns(pl.Series(kind, code))
-        items, lost = bring_media(table_in_order(reading.items, "item", ids["item"]), reading.media, folder)
+    with new_folder(out, overwrite=overwrite) as folder:
+        with _explained(path):
+            reader, reading = _read(path, config)
+            rows, ids, counts = _settle(reading, path, config)
+            items_table = table_in_order(reading.items, "item", ids["item"])
+            users = table_in_order(reading.users, "user", ids["user"])
+        items, lost = bring_media(items_table, reading.media, folder)
         info = write_tables(
             folder,
             name=config.name or out.absolute().name,
             source=_source(reader, reading, config),
             interactions=rows,
             items=items,
-            users=table_in_order(reading.users, "user", ids["user"]),
+            users=users,
             rejected=pl.concat([_rejected(reading), lost]),
             counts={**reading.counts, **counts},
             licence=config.licence or reading.licence,
@@ -212,6 +204,27 @@ def _without_paths(options: Any) -> Any:
 
 
 # --- rows ---
+
+
+def _settle(
+    reading: Reading, path: Path, config: ImportConfig
+) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, int]]:
+    """Return the rows that stay, in the file's order and with dense ids; the external ids; and what was left out."""
+    ids = distinct_ids(reading.interactions)
+    if any(known.has_nulls() for known in ids.values()):
+        raise DataError(f"{path}: the reader gave rows without a user or an item: it must set them aside")
+    rows = encode_ids(reading.interactions.drop("row"), ids).collect(engine="streaming")
+    if not rows.height:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in _by_reason(reading).items())
+        raise DataError(f"{path}: no row is left to import (set aside: {reasons or 'none'})")
+    rows, counts = _filter(rows, config)
+    closed = reading.closed or config.k_core is not None
+    for kind, table in (("user", reading.users), ("item", reading.items)):
+        # items and users without a row are part of the catalogue, unless the rows alone say who belongs to it
+        more = None if closed or table is None else table.select(f"{kind}_id").collect().to_series()
+        ids[kind], code = settle_ids(ids[kind], rows[kind].to_numpy(), more)
+        rows = rows.with_columns(pl.Series(kind, code))
+    return rows, ids, counts
 
 
 def _filter(rows: pl.DataFrame, config: ImportConfig) -> tuple[pl.DataFrame, dict[str, int]]:

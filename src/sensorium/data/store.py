@@ -46,22 +46,37 @@ def new_folder(out: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         temporary = _beside(out, "tmp")
         temporary.mkdir()
         try:
-            yield temporary
-            if out.exists():
-                old = _beside(out, "old")
-                out.replace(old)
-                temporary.replace(out)
-                shutil.rmtree(old)
-            else:
-                temporary.replace(out)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DataError(
-                    f"the disk is full: could not write {out}; nothing was changed, free some space and run again"
-                ) from error
-            raise
+            with full_disk_explained(out):
+                yield temporary
+                if out.exists():
+                    old = _beside(out, "old")
+                    out.replace(old)
+                    temporary.replace(out)
+                    shutil.rmtree(old)
+                else:
+                    temporary.replace(out)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def full_disk_explained(target: Path) -> Iterator[None]:
+    """Say in one line that the disk is full, in whichever way the libraries that write tables and arrays say it.
+
+    Raises:
+        DataError: The disk is full.
+    """
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # polars hands on the system's text in an error of its own; numpy counts what it wrote, without a number
+        said = re.search(r"os error 28|No space left|\d+ requested and \d+ written", str(error))
+        if number not in (errno.ENOSPC, errno.EDQUOT) and not said:
+            raise
+        raise DataError(
+            f"the disk is full: could not write {target}; nothing was changed, free some space and run again"
+        ) from error
 
 
 @contextmanager
@@ -142,7 +157,13 @@ def write_tables(
         sensitive: Columns of `users` that are sensitive attributes.
         planted: What is known of a made world.
         notices: Sentences that people should read.
+
+    Raises:
+        DataError: A sensitive attribute is no column of the users, or the disk is full.
     """
+    for attribute in sensitive:
+        if attribute not in users.columns:
+            raise DataError(f"the sensitive attribute '{attribute}' is no column of the users of {name}")
     rejected = pl.DataFrame(schema=REJECTED_SCHEMA) if rejected is None else rejected
     tables = {INTERACTIONS: interactions, ITEMS: items, USERS: users, REJECTED: rejected}
     for table, frame in tables.items():

@@ -117,9 +117,11 @@ def _set_aside(
         )
         for column, (where, reason) in bad.items()
     ]
-    found = (
-        raw.filter(pl.any_horizontal([where for where, _ in bad.values()]))
-        .select(pl.lit(file).alias("file"), pl.col(c.ROW).cast(pl.Int64).alias("row"), pl.coalesce(cases).alias("case"))
+    found = (  # cases before the filter: what is repeated shows among all rows alone
+        raw.select(
+            pl.lit(file).alias("file"), pl.col(c.ROW).cast(pl.Int64).alias("row"), pl.coalesce(cases).alias("case")
+        )
+        .filter(pl.col("case").is_not_null())
         .unnest("case")
         .collect(engine="streaming")
     )

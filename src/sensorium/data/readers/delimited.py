@@ -59,7 +59,7 @@ class CsvReader:
             row_index_offset=2,
         )
         columns = [name for name in frame.collect_schema().names() if name != ROW]
-        if any("\0" in name for name in columns):
+        if any("\0" in name or "\ufffd" in name for name in columns):  # polars replaces what it cannot read there
             raise DataError(f"{path}: the text is not UTF-8; name its encoding, for example --encoding utf-16")
         if len(columns) < 2:
             raise _wrong_separator(path, separator, columns[0])
