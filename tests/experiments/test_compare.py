@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sensorium.core.errors import ConfigError, RunError
+from sensorium.core.files import read_json, write_json
 from sensorium.evaluation.bootstrap import mean_interval, paired_difference
 from sensorium.experiments.compare import compare
 from sensorium.experiments.tables import difference_sheet, headline_metrics, markdown, ranking_sheet, to_csv
@@ -188,3 +189,18 @@ def test_sheets_show_the_length_that_selects(tmp_path: Path, values: np.ndarray)
     assert gaps.rows[0][1] == "-0.3000"
     assert gaps.rows[0][4] == "lower"
     assert difference_sheet(compare(paths[:1]).tables[0]) is None
+
+
+def test_rows_selected_by_other_numbers_are_ranked_by_one_that_all_have(tmp_path: Path, values: np.ndarray):
+    paths = [write_run(tmp_path / "a", values), write_run(tmp_path / "b", values - 0.1, model="vbpr")]
+    result = read_json(paths[0] / "result.json")
+    result["selection"]["name"] = "probe_auc"  # a number of the model's own, which no test has
+    write_json(paths[0] / "result.json", result)
+    (table,) = compare(paths).tables
+    assert table.by == "recall@5"
+    assert any("not all rows were selected by the same number" in note for note in table.notes)
+    del result["test"]["metrics"]["recall@5"], result["test"]["metrics"]["recall@20"]
+    result["test"]["metrics"] = {"ndcg@5": 0.1}
+    write_json(paths[0] / "result.json", result)
+    with pytest.raises(RunError, match="share no metric"):
+        compare(paths)

@@ -126,6 +126,8 @@ def test_requests_that_make_no_sense(loaded: dict[str, LoadedRun]):
         recommend(loaded["bpr"])
     with pytest.raises(ConfigError, match="exactly one of"):
         recommend(loaded["bpr"], user="nine", history=["i01"])
+    with pytest.raises(ConfigError, match="was in no test"):
+        recommend(loaded["itemknn"], history=["i01"], as_evaluated=True)
     with pytest.raises(ConfigError, match="at least 1"):
         recommend(loaded["bpr"], user="nine", k=0)
     with pytest.raises(ConfigError, match="user 'stranger' is not in shop"):
@@ -168,3 +170,15 @@ def test_a_run_without_good_weights_refuses(shop, tmp_path: Path):
         recommend(path, user="nine")
     with pytest.raises(RunError, match="holds no run"):
         recommend(tmp_path / "nowhere", user="nine")
+
+
+def test_lists_of_ids_are_not_texts(loaded: dict[str, LoadedRun], tmp_path: Path):
+    with pytest.raises(ConfigError, match="lists of ids"):
+        recommend(loaded["itemknn"], history="i01,i02")
+    assert recommend(loaded["bpr"], users=[]).answers == ()
+    stock = tmp_path / "stock.txt"
+    stock.write_text("i00\n")
+    (answer,) = recommend(
+        loaded["bpr"], user="nine", only=str(stock)
+    ).answers  # a text is a file's path, not its letters
+    assert ids(answer) == ["i00"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sensorium.cli.options import read_value, split_list
+from sensorium.cli.options import one_of, read_value, split_list
 from sensorium.cli.output import say, show_table
 from sensorium.core.errors import ConfigError
 
@@ -195,7 +195,6 @@ def generate_data(
 
     In Python: sensorium.data.demo.generate_demo("shop", items=200, users=300, seed=1).
     """
-    from sensorium.cli.options import one_of
     from sensorium.core.config import apply_overrides, build
     from sensorium.data.catalogue import datasets_home
     from sensorium.data.demo import DemoConfig, generate_demo

@@ -28,7 +28,7 @@ def show_table(columns: Sequence[str], rows: Rows, *, numbers: Collection[str] =
     """Print a table.
 
     Args:
-        columns: The headings.
+        columns: The headings; a table whose headings are all empty has none.
         rows: The cells, one text for each heading.
         numbers: Headings of the columns that are aligned to the right.
         title: A line above the table.
@@ -43,8 +43,8 @@ def show_table(columns: Sequence[str], rows: Rows, *, numbers: Collection[str] =
 
 def plain_table(columns: Sequence[str], rows: Rows, *, numbers: Collection[str] = ()) -> str:
     """Return a table as aligned text, two spaces between the columns."""
-    table = [list(columns), *[[_one_line(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[place]) for row in table) for place in range(len(columns))]
+    table = [*([list(columns)] if any(columns) else []), *[[_one_line(cell) for cell in row] for row in rows]]
+    widths = [max((len(row[place]) for row in table), default=0) for place in range(len(columns))]
     right = [column in numbers for column in columns]
     return "\n".join(
         "  ".join(
@@ -62,7 +62,7 @@ def _draw(columns: Sequence[str], rows: Rows, numbers: Collection[str]) -> None:
     from rich.table import Table
     from rich.text import Text  # cells are other people's words: never read as rich's own markup
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for column in columns:
         table.add_column(Text(column), justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:

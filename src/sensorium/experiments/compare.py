@@ -35,7 +35,8 @@ class Number:
         low: Lower end of the 95 % interval over users; None for a metric of all lists.
         high: Upper end.
         sd: Standard deviation over seeds; None for one seed.
-        difference: Row minus baseline, paired over users; None for the baseline and for metrics of all lists.
+        difference: Row minus baseline, paired over users; None for the baseline, for metrics of all lists, and for
+            list lengths other than the one that ranks.
         p: Its p-value, corrected over the rows of the table (Holm).
     """
 
@@ -201,10 +202,11 @@ def _table(
     baseline: str | None,
     resamples: int,
 ) -> Table:
-    by = next(iter(entries.values()))[0].selection
-    rows = _ranked([_row(label, entry, test, resamples) for label, entry in entries.items()], by)
+    rows = [_row(label, entry, test, resamples) for label, entry in entries.items()]
+    by = _ranking_metric(rows)
+    rows = _ranked(rows, by)
     base = (_find(rows, baseline) if baseline is not None else None) or rows[0]
-    rows = _with_differences(rows, base, test, resamples)
+    rows = _with_differences(rows, base, by, test, resamples)
     return Table(protocol, by, tuple(rows), base.label, (*notes, *_notes(rows)))
 
 
@@ -261,10 +263,23 @@ def _user_values(runs: Sequence[FinishedRun], test: _Test) -> pl.DataFrame:
     return pl.concat([table.select(shared) for table in tables]).group_by("user_id").mean().sort("user_id")
 
 
+def _ranking_metric(rows: Sequence[Row]) -> str:
+    """Return the number that selected the first run, if every row has it, else the first that every row has.
+
+    Raises:
+        RunError: The rows share no metric.
+    """
+    shared = [metric for metric in rows[0].numbers if all(metric in row.numbers for row in rows)]
+    if not shared:
+        raise RunError(f"these runs share no metric, so they can't be ranked: {', '.join(row.label for row in rows)}")
+    selection = rows[0].runs[0].selection
+    return selection if selection in shared else shared[0]
+
+
 def _ranked(rows: Iterable[Row], by: str) -> list[Row]:
-    """Sort best first; a row without the metric comes last."""
+    """Sort best first."""
     sign = -1.0 if load_metrics([name := by.partition("@")[0]])[name].higher_is_better else 1.0
-    return sorted(rows, key=lambda row: sign * row.numbers[by].mean if by in row.numbers else np.inf)
+    return sorted(rows, key=lambda row: sign * row.numbers[by].mean)
 
 
 def _find(rows: Iterable[Row], name: str) -> Row | None:
@@ -280,23 +295,26 @@ def _find(rows: Iterable[Row], name: str) -> Row | None:
     return None
 
 
-def _with_differences(rows: Sequence[Row], base: Row, test: _Test, resamples: int) -> list[Row]:
-    """Compare every row with the baseline, metric by metric, and correct the p of a metric over its rows (Holm).
+def _with_differences(rows: Sequence[Row], base: Row, by: str, test: _Test, resamples: int) -> list[Row]:
+    """Compare every row with the baseline in the metrics of the list length that ranks, each corrected over the rows.
 
-    The users of a row are those of the baseline, since both have one split. Were it otherwise, the comparison refuses.
+    Raises:
+        RunError: A row has other test users than the baseline, although both have one split.
     """
     theirs = _user_values(base.runs, test)
     differences: dict[str, dict[str, Difference]] = {}
     for row in rows:
-        own = _user_values(row.runs, test)
         if row is base:
             continue
+        own = _user_values(row.runs, test)
         if not own["user_id"].equals(theirs["user_id"]):
             raise RunError(
                 f"{row.runs[0].path} and {base.runs[0].path} have one split and other test users: "
                 "one of the two has a per_user.parquet that is not its own"
             )
         for metric in set(own.columns) & set(theirs.columns) - {"user_id"}:
+            if metric.partition("@")[2] != by.partition("@")[2]:
+                continue
             pair = own[metric].to_numpy(), theirs[metric].to_numpy()
             differences.setdefault(metric, {})[row.label] = paired_difference(*pair, resamples=resamples)
     corrected = {
@@ -322,8 +340,10 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     notes = []
     if any(run.data["uses_future"] for run in runs):
         notes.append("this split uses other users' future: its numbers are no forecast of a live system's")
-    notes += _feature_notes(rows)
-    return notes
+    selections = dict.fromkeys(run.selection for run in runs)
+    if len(selections) > 1:
+        notes.append(f"not all rows were selected by the same number on validation: {', '.join(selections)}")
+    return notes + _feature_notes(rows)
 
 
 def _feature_notes(rows: Sequence[Row]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +13,13 @@ from sensorium.core.resources import readable_seconds
 from sensorium.experiments import plots
 from sensorium.experiments.compare import Comparison, Row, Table
 from sensorium.experiments.finished import POPULARITY, TEMPERATURE
-from sensorium.experiments.plots import Interval, Line
-from sensorium.experiments.tables import Sheet, difference_sheet, plain, ranking_sheet
+from sensorium.experiments.plots import NO_ENDS, Interval, Line
+from sensorium.experiments.tables import Card, Sheet, difference_sheet, plain, ranking_sheet
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 MOST_ROWS_IN_A_PLOT = 12  # more can't be told apart by colour
-_NO_ENDS = (float("nan"), float("nan"))
-
-
-@dataclass(frozen=True)
-class Card:
-    """One headline number."""
-
-    name: str
-    value: str
-    detail: str
 
 
 def write_comparison(comparison: Comparison, path: str | Path) -> Path:
@@ -104,10 +93,9 @@ def _metric_plots(table: Table, rows: Sequence[Row]) -> list[Markup]:
 
 def _interval(row: Row, metric: str) -> Interval:
     number = row.numbers[metric]
-    missing = float("nan")
-    return Interval(
-        number.mean, missing if number.low is None else number.low, missing if number.high is None else number.high
-    )
+    if number.low is None or number.high is None:
+        return Interval(number.mean, *NO_ENDS)
+    return Interval(number.mean, number.low, number.high)
 
 
 def _learning(table: Table, rows: Sequence[Row]) -> list[Markup]:
@@ -140,7 +128,7 @@ def _bucket(row: Row, name: str, metric: str) -> Interval:
     """Return the mean over the row's runs, with its interval where there is one run."""
     buckets = [run.bucket(name) for run in row.runs]
     mean = float(np.mean([bucket["metrics"][metric] for bucket in buckets]))
-    low, high = buckets[0]["intervals"].get(metric, _NO_ENDS) if len(buckets) == 1 else _NO_ENDS
+    low, high = buckets[0]["intervals"].get(metric, NO_ENDS) if len(buckets) == 1 else NO_ENDS
     return Interval(mean, low, high)
 
 

@@ -82,6 +82,12 @@ class FinishedRun:
         return str(self.result["selection"]["name"])
 
     @property
+    def headline(self) -> str:
+        """The test's number for titles and plots: the one that selected, or where the test lacks it, its first."""
+        metrics: dict[str, Any] = self.test["metrics"]
+        return self.selection if self.selection in metrics else next(iter(metrics))
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What makes it a row of its own: every key by its full path but the seed, and the origin of each feature."""
         keys = {key: value for key, value in flatten(self.config).items() if key not in ("seed", "evaluation.metrics")}
@@ -211,7 +217,8 @@ def describe_origin(provenance: Mapping[str, Any] | str) -> str:
 
 def describe_split(split: Mapping[str, Any]) -> str:
     """Return a split in words: its name, and its options where they are not the usual ones."""
-    config = getattr(registry.get("sensorium.splits", split["name"]), "Config", None)
+    known = registry.entries("sensorium.splits").get(split["name"])  # a package that brought it may be gone
+    config = None if known is None else getattr(known.load(), "Config", None)
     usual = {} if config is None else {key: field.default for key, field in config.model_fields.items()}
     unusual = [f"{key}={value}" for key, value in split.items() if key != "name" and usual.get(key) != value]
     return f"{split['name']} ({', '.join(unusual)})" if unusual else str(split["name"])

@@ -50,6 +50,9 @@ class Interval(NamedTuple):
     high: float
 
 
+NO_ENDS = (float("nan"), float("nan"))
+
+
 class Line(NamedTuple):
     """A series: x and y [n], and the x to mark, or None."""
 

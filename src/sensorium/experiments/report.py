@@ -14,18 +14,15 @@ from sensorium.core.pages import figure, write_page
 from sensorium.core.resources import readable_bytes, readable_seconds
 from sensorium.data.splits import make_split
 from sensorium.experiments import plots
-from sensorium.experiments.compare_page import Card
 from sensorium.experiments.config import RunConfig
 from sensorium.experiments.examples import Example, draw_examples
 from sensorium.experiments.finished import POPULARITY, TEMPERATURE, FinishedRun, describe_origin
 from sensorium.experiments.origin import Origin
-from sensorium.experiments.plots import Interval, Line
-from sensorium.experiments.tables import Sheet, plain
+from sensorium.experiments.plots import NO_ENDS, Interval, Line
+from sensorium.experiments.tables import Card, Sheet, plain
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-_NO_ENDS = (float("nan"), float("nan"))
 
 
 def write_report(path: str | Path) -> Path:
@@ -89,8 +86,8 @@ def _warnings(run: FinishedRun) -> list[str]:
 
 
 def _cards(run: FinishedRun) -> list[Card]:
-    metrics, cut = run.test["metrics"], run.selection.partition("@")[2]
-    shown = [run.selection, *(f"{name}@{cut}" for name in ("ndcg", "hit_rate", "coverage"))]
+    metrics, cut = run.test["metrics"], run.headline.partition("@")[2]
+    shown = [run.headline, *(f"{name}@{cut}" for name in ("ndcg", "hit_rate", "coverage"))]
     cards = [
         Card(name, plain(metrics[name]), _bounds(run.test, name)) for name in dict.fromkeys(shown) if name in metrics
     ]
@@ -127,11 +124,11 @@ def _metrics(report: Mapping[str, Any]) -> Sheet:
 def _user_plots(run: FinishedRun) -> list[Markup]:
     """The spread over users, and the metrics that have intervals by list length."""
     drawn = []
-    if run.selection in run.per_user.columns:
-        values = run.per_user[run.selection].to_numpy()
-        title = f"{run.selection} over users: {np.mean(values == 0):.0%} have none"
-        plot = plots.histogram(values, x=run.selection, title=title)
-        drawn.append(figure(plot, description=f"share of test users by their {run.selection}"))
+    if run.headline in run.per_user.columns:
+        values = run.per_user[run.headline].to_numpy()
+        title = f"{run.headline} over users: {np.mean(values == 0):.0%} have none"
+        plot = plots.histogram(values, x=run.headline, title=title)
+        drawn.append(figure(plot, description=f"share of test users by their {run.headline}"))
     by_length = _lines_by_length(run.test)
     if by_length:
         plot = plots.curves(by_length, x="list length k", y="test", title="By list length")
@@ -167,14 +164,14 @@ def _learning(run: FinishedRun) -> list[Markup]:
 
 
 def _buckets(run: FinishedRun) -> Sheet:
-    """Return one line per bucket of items, with the selecting number on the targets in it."""
-    columns = ("train rows of the target", "items", "users", run.selection)
+    """Return one line per bucket of items, with the headline number on the targets in it."""
+    columns = ("train rows of the target", "items", "users", run.headline)
     rows = []
     for name in (*POPULARITY, *TEMPERATURE):
         bucket = run.bucket(name)
         if not bucket["items"]:
             continue
-        value = f"{plain(bucket['metrics'].get(run.selection))} {_bounds(bucket, run.selection)}".strip()
+        value = f"{plain(bucket['metrics'].get(run.headline))} {_bounds(bucket, run.headline)}".strip()
         rows.append((_BUCKET_NAMES.get(name, name), f"{bucket['items']:,}", f"{bucket['n']:,}", value))
     return Sheet("Buckets", columns, tuple(rows), frozenset(columns[1:]))
 
@@ -186,9 +183,9 @@ def _bucket_plots(run: FinishedRun) -> list[Markup]:
     names = [name for name in POPULARITY if run.bucket(name)["n"]]
     if len(names) < 2:
         return []
-    metric = run.selection
+    metric = run.headline
     values = [
-        Interval(bucket["metrics"][metric], *bucket["intervals"].get(metric, _NO_ENDS))
+        Interval(bucket["metrics"][metric], *bucket["intervals"].get(metric, NO_ENDS))
         for bucket in (run.bucket(name) for name in names)
     ]
     plot = plots.bars(names, {run.model: values}, y=metric, title="By train rows of the target")

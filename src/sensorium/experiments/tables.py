@@ -1,4 +1,4 @@
-"""Comparisons as text: sheets of cells for a terminal, Markdown and CSV."""
+"""Comparisons for people: sheets of cells for a terminal, for Markdown and for pages; and CSV for machines."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class Sheet:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One headline number of a page: what it is, the number, and a few words on it."""
+
+    name: str
+    value: str
+    detail: str
 
 
 def ranking_sheet(table: Table, metrics: Sequence[str] | None = None) -> Sheet:

@@ -17,8 +17,8 @@ from sensorium.data.splits import TRAIN, VALID, Split
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
-# A list of external ids, or a file with one a line.
-Ids = Sequence[str] | Path
+# A list of external ids, or the path of a file with one a line.
+Ids = Sequence[str] | str | Path
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,11 @@ def candidates(dataset: Dataset, only: Ids | None = None, exclude: Ids | None = 
     for name, ids, value in (("only", only, True), ("exclude", exclude, False)):
         if ids is None:
             continue
-        texts = read_ids(ids) if isinstance(ids, Path) else list(ids)
+        if isinstance(ids, str | Path):
+            texts, source = read_ids(Path(ids)), str(ids)
+        else:
+            texts, source = list(ids), f"'{name}'"
         found = dataset.items_of(texts)
-        source = str(ids) if isinstance(ids, Path) else f"'{name}'"
         unknown = [text for text, item in zip(texts, found, strict=True) if item < 0]
         if unknown:
             notices.append(

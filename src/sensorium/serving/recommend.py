@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 from torch import Tensor
 
 from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError, SensoriumError
 from sensorium.core.seeds import catalogue_order
+from sensorium.data.dataset import Dataset
 from sensorium.evaluation.ranking import rank, score_candidates
 from sensorium.evaluation.scoring import evaluating
 from sensorium.evaluation.tasks import list_task
@@ -94,13 +96,19 @@ def recommend(
         as_evaluated: Hide what the test hid instead of everything that the user has interacted with.
 
     Raises:
-        ConfigError: Not exactly one of user, users and history; k below 1; a history for a model that can't answer one.
+        ConfigError: Not exactly one of user, users and history; k below 1; a history for a model that can't answer
+            one, or as it was evaluated.
         DataError: No id of the history, or of `only`, is in the catalogue.
         RunError: The run is not there, or holds no weights.
     """
     if sum(given is not None for given in (user, users, history)) != 1:
         raise ConfigError("recommend for exactly one of: a user, several users, a history")
-    _check_length(k)
+    if isinstance(users, str) or isinstance(history, str):
+        raise ConfigError("users and history are lists of ids, not one text")
+    if history is not None and as_evaluated:
+        raise ConfigError("a history was in no test: as_evaluated is for users")
+    if k < 1:
+        raise ConfigError(f"k is the number of items to recommend: it is {k} and must be at least 1")
     loaded = run if isinstance(run, LoadedRun) else load_run(run)
     competing = candidates(loaded.dataset, only, exclude)
     if history is not None:
@@ -111,13 +119,14 @@ def recommend(
     seen = hidden(loaded, as_evaluated, known)
     items, scores, available = ranked_lists(loaded, known, seen, k=k, competing=competing.items)
     row_of = {int(number): row for row, number in enumerate(known)}
+    catalogue = _Catalogue.of(loaded.dataset)
     answers = []
     for text, number in zip(ids, found.tolist(), strict=True):
         if number < 0:
             answers.append(Answer(text, None, (), k, 0, UNKNOWN_USER))
             continue
         row = row_of[number]
-        listed = _listed(loaded, items[row], scores[row])
+        listed = catalogue.listed(items[row], scores[row])
         note = _note(len(listed), k, trained=loaded.view.user_count[number] > 0)
         answers.append(Answer(text, None, listed, k, int(available[row]), note))
     return Answers(tuple(answers), competing.notices)
@@ -163,7 +172,7 @@ def _answer_history(run: LoadedRun, history: Sequence[str], k: int, competing: C
     order = catalogue_order(run.dataset.n_items, run.config.evaluation.tie_seed)
     with evaluating(model):
         ranked = rank(_HistoryScorer(model, [torch.from_numpy(known)]), task, k=k, tie_order=order)
-    listed = _listed(run, ranked.items[0], ranked.scores[0])
+    listed = _Catalogue.of(run.dataset).listed(ranked.items[0], ranked.scores[0])
     answer = Answer(None, tuple(history), listed, k, int(task.n_candidates[0]), _note(len(listed), k, trained=True))
     return Answers((answer,), notices)
 
@@ -215,16 +224,25 @@ def ranked_lists(
     return ranked.items, ranked.scores, task.n_candidates
 
 
-def _listed(run: LoadedRun, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32]) -> tuple[RankedItem, ...]:
-    """Return one ranked list with external ids and titles; -1 ends it."""
-    chosen = items[items >= 0]
-    ids, titles = run.dataset.item_ids().gather(chosen), run.dataset.titles().gather(chosen)
-    return tuple(
-        RankedItem(place, item_id, title, score)
-        for place, (item_id, title, score) in enumerate(
-            zip(ids, titles, scores[: len(chosen)].tolist(), strict=True), start=1
+@dataclass(frozen=True)
+class _Catalogue:
+    """External ids and titles of all items, text [I] each."""
+
+    item_ids: pl.Series
+    titles: pl.Series
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> _Catalogue:
+        """Read them."""
+        return cls(dataset.item_ids(), dataset.titles())
+
+    def listed(self, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32]) -> tuple[RankedItem, ...]:
+        """Return one ranked list, items int32 [k] and scores float32 [k]; -1 ends it."""
+        chosen = items[items >= 0]
+        rows = zip(
+            self.item_ids.gather(chosen), self.titles.gather(chosen), scores[: len(chosen)].tolist(), strict=True
         )
-    )
+        return tuple(RankedItem(place, *row) for place, row in enumerate(rows, start=1))
 
 
 def _note(listed: int, asked: int, *, trained: bool) -> str:
@@ -234,8 +252,3 @@ def _note(listed: int, asked: int, *, trained: bool) -> str:
     if not trained:
         notes.append("this user has no training rows: the ranking is not personal")
     return "; ".join(notes)
-
-
-def _check_length(k: int) -> None:
-    if k < 1:
-        raise ConfigError(f"k is the number of items to recommend: it is {k} and must be at least 1")
