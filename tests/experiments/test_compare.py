@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sensorium.core.errors import ConfigError, RunError
@@ -31,15 +32,14 @@ def test_rows_are_ranked_and_compared_with_the_best(tmp_path: Path, values: np.n
     assert table.baseline == "lightgcn"
     assert table.rows[0].numbers["recall@20"].difference is None
     number = table.rows[1].numbers["recall@20"]
-    interval = mean_interval(values)
-    assert (number.mean, number.low, number.high) == pytest.approx(
-        (values.mean(), interval.low, interval.high), abs=2e-3
-    )
+    interval = mean_interval(np.sort(values))  # the order of the users in its file
+    assert (number.mean, number.low, number.high) == pytest.approx((values.mean(), interval.low, interval.high))
     # The files list users in other orders: only if they are joined by id is the difference that of the pairs.
-    expected = paired_difference(values, values + 0.05 + noise)
+    order = np.argsort(values + 0.05 + noise)
+    expected = paired_difference(values[order], (values + 0.05 + noise)[order])
     assert number.difference is not None
     assert number.difference.difference == pytest.approx(expected.difference)
-    assert (number.difference.low, number.difference.high) == pytest.approx((expected.low, expected.high), abs=2e-3)
+    assert (number.difference.low, number.difference.high) == pytest.approx((expected.low, expected.high))
     assert table.rows[0].numbers["coverage@20"].low is None
 
 
@@ -88,7 +88,7 @@ def test_seeds_of_one_configuration_are_one_row(tmp_path: Path, values: np.ndarr
     assert number.mean == pytest.approx((values.mean() + other.mean()) / 2)
     assert number.sd == pytest.approx(np.std([values.mean(), other.mean()], ddof=1))
     # The interval is over users: it is that of each user's mean over the seeds.
-    assert number.low == pytest.approx(mean_interval((values + other) / 2).low, abs=2e-3)
+    assert number.low == pytest.approx(mean_interval(((values + other) / 2)[np.argsort(values)]).low)
     assert any("again" in note and "left out" in note for note in table.notes)
 
 
@@ -203,4 +203,17 @@ def test_rows_selected_by_other_numbers_are_ranked_by_one_that_all_have(tmp_path
     result["test"]["metrics"] = {"ndcg@5": 0.1}
     write_json(paths[0] / "result.json", result)
     with pytest.raises(RunError, match="share no metric"):
+        compare(paths)
+
+
+def test_one_run_has_one_interval_everywhere(tmp_path: Path, values: np.ndarray):
+    run = write_run(tmp_path / "a", values)
+    number = compare([run]).tables[0].rows[0].numbers["recall@20"]
+    own = mean_interval(pl.read_parquet(run / "per_user.parquet")["recall@20"])  # as the run computes its own
+    assert (number.low, number.high) == pytest.approx((own.low, own.high), abs=1e-12)
+
+
+def test_runs_of_other_users_are_not_paired(tmp_path: Path, values: np.ndarray):
+    paths = [write_run(tmp_path / "a", values), write_run(tmp_path / "b", values[:-1], model="vbpr")]
+    with pytest.raises(RunError, match="other test users"):
         compare(paths)

@@ -257,10 +257,13 @@ def _row(label: str, runs: Sequence[FinishedRun], test: _Test, resamples: int) -
 
 
 def _user_values(runs: Sequence[FinishedRun], test: _Test) -> pl.DataFrame:
-    """Return user_id and, by metric, each user's mean over the runs; in the order of the user ids."""
+    """Return user_id and, by metric, each user's mean over the runs; in the order of the first run's file.
+
+    With that order the bootstrap makes the draws that the run itself made: one run has one interval everywhere.
+    """
     tables = [test.values(run) for run in runs]
     shared = [column for column in tables[0].columns if all(column in table.columns for table in tables)]
-    return pl.concat([table.select(shared) for table in tables]).group_by("user_id").mean().sort("user_id")
+    return pl.concat([table.select(shared) for table in tables]).group_by("user_id", maintain_order=True).mean()
 
 
 def _ranking_metric(rows: Sequence[Row]) -> str:
@@ -307,7 +310,8 @@ def _with_differences(rows: Sequence[Row], base: Row, by: str, test: _Test, resa
         if row is base:
             continue
         own = _user_values(row.runs, test)
-        if not own["user_id"].equals(theirs["user_id"]):
+        paired = theirs.select("user_id").join(own, on="user_id", maintain_order="left")
+        if not len(paired) == len(own) == len(theirs):
             raise RunError(
                 f"{row.runs[0].path} and {base.runs[0].path} have one split and other test users: "
                 "one of the two has a per_user.parquet that is not its own"
@@ -315,7 +319,7 @@ def _with_differences(rows: Sequence[Row], base: Row, by: str, test: _Test, resa
         for metric in set(own.columns) & set(theirs.columns) - {"user_id"}:
             if metric.partition("@")[2] != by.partition("@")[2]:
                 continue
-            pair = own[metric].to_numpy(), theirs[metric].to_numpy()
+            pair = paired[metric].to_numpy(), theirs[metric].to_numpy()
             differences.setdefault(metric, {})[row.label] = paired_difference(*pair, resamples=resamples)
     corrected = {
         metric: holm({label: difference.p for label, difference in found.items()})

@@ -73,7 +73,8 @@ def difference_sheet(table: Table) -> Sheet | None:
         return None
     columns = ("model", "difference", "95 % interval", "p (Holm)", "")
     rows = tuple((row.label, *difference_cells(number)) for row, number in compared)
-    title = f"{table.by} minus that of {table.baseline}: paired bootstrap over users, p corrected over {len(rows)} rows"
+    over = f"p corrected over {len(rows)} {'row' if len(rows) == 1 else 'rows'}"
+    title = f"{table.by} minus that of {table.baseline}: paired bootstrap over users, {over}"
     return Sheet(title, columns, rows, frozenset(columns[1:4]))
 
 
