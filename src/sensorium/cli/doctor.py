@@ -71,6 +71,8 @@ def examine() -> Examination:
 
 def missing_packages() -> dict[str, tuple[str, ...]]:
     """Return for each extra of this installation the packages that it needs and that are not installed."""
+    if _version("sensorium") is None:
+        return {}  # a bare source tree has no extras: `_machine` says so
     needed: dict[str, list[str]] = {name: [] for name in metadata("sensorium").get_all("Provides-Extra") or []}
     for requirement in requires("sensorium") or []:
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", requirement)
@@ -103,7 +105,7 @@ def _machine() -> list[tuple[str, str]]:
     from sensorium.core.rundir import machine_class
 
     return [
-        ("sensorium", _version("sensorium") or "not installed as a package"),
+        ("sensorium", _version("sensorium") or "not installed as a package: nothing is registered (pip install .)"),
         ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("torch", _torch()),
         ("machine", machine_class()),
