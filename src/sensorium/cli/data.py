@@ -106,9 +106,14 @@ def _reader(name: str | None, path: Path, options: Mapping[str, Any]) -> dict[st
 
 def _show_plan(plan: ImportPlan) -> None:
     say(f"reader: {plan.reader}; nothing is written")
+    show_table(
+        ["role", "column of the source"], list(plan.mapping.items()), title="taken for (change it with --column)"
+    )
     show_table(["column", "type"], list(plan.columns.items()), title="interactions will have")
     if plan.items:
         show_table(["column", "type"], list(plan.items.items()), title="items will have")
+    if plan.users:
+        show_table(["column", "type"], list(plan.users.items()), title="users will have")
     rows = [["" if value is None else str(value) for value in row] for row in plan.head.iter_rows()]
     show_table(plan.head.columns, rows, title="first rows")
     show_table(["count", ""], [[kind, f"{count:,}"] for kind, count in plan.counts.items()], numbers=("",))

@@ -120,15 +120,23 @@ def experiment(
     file: Path = typer.Argument(..., metavar="FILE", help="YAML file: a topic, a base, cells"),
     processes: int = typer.Option(2, "--processes", help="cells that are run side by side"),
     threads: int = typer.Option(1, "--threads", help="threads of each"),
+    table: bool = typer.Option(False, "--table", help="only print the table of the rows that are there, as Markdown"),
 ) -> None:
     """Run the missing cells of an experiment.
 
     One row per finished cell is kept below docs/results/rows.
 
-    In Python: sensorium.experiments.cells.run_experiment("experiment.yaml").
+    In Python: sensorium.experiments.cells.run_experiment("experiment.yaml"), and
+    sensorium.experiments.rows_table.rows_table(topic).
     """
     from sensorium.experiments.cells import run_experiment
 
+    if table:
+        from sensorium.experiments.plan import read_plan
+        from sensorium.experiments.rows_table import rows_table
+
+        say(rows_table(read_plan(file).topic))
+        return
     result = run_experiment(file, processes=processes, threads=threads)
     for line in result.summary():
         say(line)

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,8 +42,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    except OSError as error:
-        raise _explain(error, path) from error
+    except Exception as error:
+        if explained := _explained(error, path):
+            raise explained from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -56,14 +59,25 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _explain(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _explained(error: Exception, path: Path) -> DataError | None:
+    """Return the sentence for a failed write, or None where the error is of another kind."""
+    if says_disk_is_full(error):
         return DataError(
             f"the disk is full: could not write {path}; nothing was changed, free some space and run again"
         )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return DataError(f"no permission to write {path}: choose another folder or change its rights")
-    return error
+    return None
+
+
+def says_disk_is_full(error: Exception) -> bool:
+    """Return whether an error means a full disk, in whichever way the libraries that write files say it.
+
+    Polars hands on the system's text in an error of its own, and NumPy counts what it wrote, without a number.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return bool(re.search(r"os error 28|No space left|\d+ requested and \d+ written", str(error)))
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -61,7 +61,7 @@ def figure(plot: Figure, *, description: str) -> Markup:
 
     stream = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "sensorium", "svg.fonttype": "none"}):
-        plot.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+        plot.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(plot)
     text = stream.getvalue()
     svg = text[text.index("<svg") :]

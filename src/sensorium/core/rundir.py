@@ -51,17 +51,27 @@ class RunDirectory:
             RunError: The folder already holds a run, or anything else.
         """
         path = Path(path)
+        cls.require_free(path)
+        path.mkdir(parents=True, exist_ok=True)
+        run = cls(path)
+        run.write_environment()
+        write_text(path / "config.yaml", to_yaml(config))  # last: with it, the folder is a run
+        return run
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Check that a run can start in a folder.
+
+        Raises:
+            RunError: The folder already holds a run, or anything else.
+        """
+        _clear_beginning(path)
         if (path / "config.yaml").exists():
             raise RunError(
                 f"{path} already holds a run: continue it with 'sensorium resume {path}', or choose another folder"
             )
         if path.exists() and any(path.iterdir()):
             raise RunError(f"{path} is not empty and holds no run: choose another folder")
-        path.mkdir(parents=True, exist_ok=True)
-        run = cls(path)
-        run.write_environment()
-        write_text(path / "config.yaml", to_yaml(config))  # last: with it, the folder is a run
-        return run
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -175,6 +185,14 @@ class RunDirectory:
     def write_environment(self) -> None:
         """Write the versions and the class of machine that compute this run."""
         write_json(self.path / "environment.json", environment())
+
+
+def _clear_beginning(path: Path) -> None:
+    """Remove what a process left that was killed before its folder became a run: it holds nothing of worth."""
+    left = list(path.iterdir()) if path.is_dir() else []
+    if all(entry.name == "environment.json" or entry.name.endswith(".tmp") for entry in left):
+        for entry in left:
+            entry.unlink()
 
 
 def environment() -> dict[str, Any]:

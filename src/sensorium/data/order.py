@@ -1,8 +1,8 @@
 """The order in which rows happened: by time, and at equal times by a rule that no file order can leak into.
 
 Files are often sorted by item inside a second, so that a tie broken by the file's order would show models a pattern
-that is nobody's behaviour. Tied rows are ordered by a seeded hash of the external ids (docs/protocol.md, "Data"): the same
-rows have the same order whatever the file looked like and whichever dense ids an import gave.
+that is nobody's behaviour. Tied rows are ordered by a seeded hash of the external ids (docs/protocol.md, "Data"): the
+same rows have the same order whatever the file looked like and whichever dense ids an import gave.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -17,7 +16,7 @@ import polars as pl
 
 from sensorium.core.config import dump
 from sensorium.core.errors import DataError
-from sensorium.core.files import sha256_file, write_json, write_parquet
+from sensorium.core.files import says_disk_is_full, sha256_file, write_json, write_parquet
 from sensorium.data.dataset import Dataset
 from sensorium.data.schema import DESCRIPTION, INTERACTIONS, ITEMS, REJECTED, USERS, DatasetInfo, Source
 
@@ -69,10 +68,7 @@ def full_disk_explained(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        # polars hands on the system's text in an error of its own; numpy counts what it wrote, without a number
-        said = re.search(r"os error 28|No space left|\d+ requested and \d+ written", str(error))
-        if number not in (errno.ENOSPC, errno.EDQUOT) and not said:
+        if not says_disk_is_full(error):
             raise
         raise DataError(
             f"the disk is full: could not write {target}; nothing was changed, free some space and run again"

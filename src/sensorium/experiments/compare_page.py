@@ -103,10 +103,11 @@ def _learning(table: Table, rows: Sequence[Row]) -> list[Markup]:
     series: dict[str, list[Line]] = {}
     for row in rows:
         found = [run.curve(table.by) for run in row.runs]
-        lines = [Line(curve.epochs, curve.values, curve.selected) for curve in found if len(curve.epochs) > 1]
-        if lines:
-            series[row.label] = lines
-    if not series:
+        # A model without a curve keeps its place, so that the others have the colours of the plots beside this one.
+        series[row.label] = [
+            Line(curve.epochs, curve.values, curve.selected) for curve in found if len(curve.epochs) > 1
+        ]
+    if not any(series.values()):
         return []
     plot = plots.curves(series, x="epoch", y=f"{table.by} on validation", title="Learning curves")
     return [figure(plot, description=f"{table.by} on validation by epoch, one curve per run")]

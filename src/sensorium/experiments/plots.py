@@ -92,7 +92,9 @@ def dots(values: Mapping[str, Interval], metric: str) -> Figure:
 
 
 def curves(series: Mapping[str, Sequence[Line]], *, x: str, y: str, title: str) -> Figure:
-    """Draw curves; those of one label (several seeds) share a colour and an entry in the legend."""
+    """Draw curves; those of one label (several seeds) share a colour and an entry in the legend, one without any has
+    none.
+    """
     with _canvas(2.8) as (figure, axes):
         for place, (label, lines) in enumerate(series.items()):
             for number, line in enumerate(lines):
@@ -108,9 +110,10 @@ def curves(series: Mapping[str, Sequence[Line]], *, x: str, y: str, title: str) 
                     height = line.y[list(line.x).index(line.marked)]
                     axes.plot([line.marked], [height], "o", color=colour_of(place), markersize=5.5)
         axes.set(xlabel=x, ylabel=y, title=title)
-        if len(series) > 3:
+        named = sum(bool(lines) for lines in series.values())
+        if named > 3:
             figure.legend(loc="outside lower center", ncols=3)
-        elif len(series) > 1:
+        elif named > 1:
             axes.legend(loc="best")
         return figure
 

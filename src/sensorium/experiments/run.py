@@ -65,9 +65,7 @@ def run(
     checked = build(cls.Config, tree, source=source)
     job = cls(checked)
     path = RUNS / job.folder_name() if out is None else Path(out)
-    _clear_beginnings(path)
-    if path.exists() and any(path.iterdir()):
-        RunDirectory.create(path, dump(checked))  # raises, and says what stands there, before data are read
+    RunDirectory.require_free(path)  # before data are read
     job.prepare(None)
     return _work(job, RunDirectory.create(path, dump(checked)))
 
@@ -107,13 +105,3 @@ def _finished(directory: RunDirectory, *, was_complete: bool) -> Run:
     result = directory.result
     assert result is not None  # a job ends with it
     return Run(directory.path, result, directory.path / "report.html", was_complete)
-
-
-def _clear_beginnings(path: Path) -> None:
-    """Remove what a process left that was killed before its folder became a run: it holds nothing of worth."""
-    if not path.is_dir() or (path / "config.yaml").exists():
-        return
-    left = list(path.iterdir())
-    if left and all(entry.name == "environment.json" or entry.name.endswith(".tmp") for entry in left):
-        for entry in left:
-            entry.unlink()
