@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12   the interpreter (>= 3.11) that makes .venv
 #   TORCH_INDEX=...     an extra index that pip may take PyTorch from, for example one with CPU builds
+#   WORKERS=auto        processes that share the tests
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -11,6 +12,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 DEMO := runs/demo
 MODELS := popularity itemknn bpr lightgcn vbpr
+WORKERS ?= auto
+
+# The demo's models and the tests are small: more than one thread for each costs more than it gives.
+demo test test-all: export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test test-all check format docs-check clean help
 
@@ -30,10 +35,10 @@ demo: $(VENV)/.core  ## Install, generate the demo catalogue, train five models,
 	@echo "Next: $(BIN)/sensorium recommend $(DEMO)/lightgcn --user u0001 -k 5"
 
 test: $(VENV)/.dev  ## Run the test suite (without the tests marked slow).
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 test-all: $(VENV)/.dev  ## Run every test, slow ones included.
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -n $(WORKERS) -m ""
 
 check: $(VENV)/.dev  ## Check style, types and the contracts between the rooms.
 	$(BIN)/ruff check .
