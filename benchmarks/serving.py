@@ -1,6 +1,6 @@
 """Lists for everybody, timed: 100,000 users x 20,000 items, top 20, ids, scores and ranks into one Parquet file.
 
-    OMP_NUM_THREADS=2 python benchmarks/serving.py          # case SV-7: more than 10,000 users/s, flat memory
+    OMP_NUM_THREADS=2 python benchmarks/serving.py          # more than 10,000 users/s, flat memory
     OMP_NUM_THREADS=2 python benchmarks/serving.py --users 20000 --keep
 
 A seeded data set is written, BPR is trained on it for one epoch, and everybody's lists are written by a process of its

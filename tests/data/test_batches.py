@@ -63,7 +63,7 @@ def test_seed_phase_and_epoch_each_give_another_order_and_other_negatives() -> N
 
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_slices_of_the_ranks_make_up_the_global_batch(world: int) -> None:
-    """DESIGN 4, "Distribution"."""
+    """Each rank takes its slice of the global batch."""
     source = batches(n_negatives=2)
     for index in (0, 7):
         whole = source.batch(Step(3, "main", 2, index))

@@ -36,7 +36,7 @@ def expected_shares(view: TrainView, user: int, alpha: float) -> npt.NDArray[np.
 def test_distribution_over_what_the_user_does_not_hold(
     monkeypatch: pytest.MonkeyPatch, rounds: int, alpha: float, user: int
 ) -> None:
-    """collaborative.md 7.5: chi-square, p > .001; by rejection, by the direct draw of what is left, and by both."""
+    """Chi-square, p > .001; by rejection, by the direct draw of what is left, and by both."""
     monkeypatch.setattr(sampling, "ROUNDS", rounds)
     view = lopsided()
     sampler = NegativeSampler(view, popularity_alpha=alpha)
@@ -48,7 +48,7 @@ def test_distribution_over_what_the_user_does_not_hold(
 
 @pytest.mark.parametrize("direct_bits", [0, 1 << 29], ids=["hashed", "direct"])
 def test_no_train_item_in_a_million_draws(monkeypatch: pytest.MonkeyPatch, direct_bits: int) -> None:
-    """collaborative.md 7.5."""
+    """No train item is ever drawn."""
     monkeypatch.setattr(sampling, "DIRECT_BITS", direct_bits)
     user, item = random_pairs(500, 400, 60_000)
     view = make_view(list(zip(user, item, strict=True)), 500, 400)

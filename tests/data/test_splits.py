@@ -220,7 +220,7 @@ def test_a_split_of_another_package(tmp_path: Path) -> None:
 def test_counts_of_given_split_columns(
     shared_data: Path, sensorium_home: Path, name: str, expected: tuple[int, int, int]
 ) -> None:
-    """collaborative.md 5."""
+    """The counts of the research sets' own split columns."""
     split = make_split(open_dataset(name), "column", seed=0)
     assert sizes(split) == expected
     if name == "tiktok":
@@ -232,7 +232,7 @@ def test_counts_of_given_split_columns(
 
 
 def test_random_split_of_baby_has_the_published_counts(shared_data: Path, sensorium_home: Path) -> None:
-    """collaborative.md 7.2: for every seed."""
+    """The published counts, for every seed."""
     dataset = open_dataset("baby")
     one, other = (make_split(dataset, "random_per_user", seed=seed) for seed in (0, 1))
     assert sizes(one) == sizes(other) == (118551, 20559, 21682)
@@ -246,7 +246,7 @@ def test_random_split_of_baby_has_the_published_counts(shared_data: Path, sensor
 def test_counts_of_movielens(
     shared_data: Path, sensorium_home: Path, name: str, shape: tuple[int, int], expected: tuple[int, int, int]
 ) -> None:
-    """collaborative.md 5 and 7.2."""
+    """The counts of the two sets, for every seed."""
     dataset = open_dataset(name)
     assert (dataset.n_users, dataset.n_items) == shape
     assert sizes(make_split(dataset, "random_per_user", seed=0)) == expected

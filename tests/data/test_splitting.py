@@ -42,7 +42,7 @@ def test_every_split_is_registered_and_describes_its_keys() -> None:
 
 
 def literature_rule(n: int) -> tuple[int, int, int]:
-    """collaborative.md 5, written out."""
+    """The rule of docs/protocol.md, written out."""
     if n < 10:
         return n - 2, 1, 1
     held_out = int(0.2 * n)
@@ -50,7 +50,7 @@ def literature_rule(n: int) -> tuple[int, int, int]:
 
 
 def test_counts_follow_the_rule_of_the_literature(tmp_path: Path) -> None:
-    """collaborative.md 7.2: per-user counts for n = 5..40."""
+    """Per-user counts for n = 5..40."""
     lengths = list(range(5, 41))
     dataset = one_user_each(tmp_path / "d", lengths)
     for seed in (0, 1):

@@ -55,7 +55,7 @@ def test_matrix_and_counts_are_those_of_the_rows(tmp_path: Path) -> None:
 def test_other_valid_and_test_rows_change_nothing(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """collaborative.md 7.14: the view is equal, bit for bit, whatever the rows are that it must not know."""
+    """The view is equal, bit for bit, whatever the rows are that it must not know."""
     user, item = random_pairs(6, 8, 48)
     rows = list(zip(user, item, strict=True))
     n_train = data.draw(st.integers(1, 20))

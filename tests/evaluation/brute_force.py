@@ -1,4 +1,4 @@
-"""The metrics of collaborative.md 3.7 in plain loops, as a person would write them: what the fast path must equal."""
+"""The metrics of docs/protocol.md in plain loops, as a person would write them: what the fast path must equal."""
 
 import math
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from .doubles import Parts, Table, Vectors, per_query, random_task
 
 @pytest.mark.parametrize("case", range(200))
 def test_equals_brute_force(case: int) -> None:
-    """collaborative.md 7.1: loops give the same to 1e-9, with ties, k > |T|, users without test items, masked items."""
+    """Loops give the same to 1e-9, with ties, k > |T|, users without test items, masked items."""
     rng = np.random.default_rng(case)
     n_users, n_items = int(rng.integers(1, 12)), int(rng.integers(2, 120))
     levels = int(rng.choice([1, 2, 4, 20, 10_000]))
@@ -75,7 +75,7 @@ def test_lists_of_a_wide_catalogue_equal_brute_force() -> None:
 
 @pytest.mark.parametrize("relabelled", [False, True])
 def test_a_constant_scorer_gets_chance(relabelled: bool) -> None:
-    """collaborative.md 7.13: k / candidates within its interval, though all test items hold the lowest ids."""
+    """A constant scorer gets k / candidates within its interval, though all test items hold the lowest ids."""
     n_users, n_items, k = 1500, 400, 20
     rng = np.random.default_rng(1)
     label = rng.permutation(n_items) if relabelled else np.arange(n_items)
@@ -97,7 +97,7 @@ def test_a_constant_scorer_gets_chance(relabelled: bool) -> None:
 
 
 def test_relabelling_changes_nothing() -> None:
-    """collaborative.md 7.10: users and items under other ids, the tie order carried along: the same metrics."""
+    """Relabelling: users and items under other ids, the tie order carried along: the same metrics."""
     rng = np.random.default_rng(2)
     n_users, n_items = 60, 300
     scores = rng.integers(0, 30, (n_users, n_items)).astype(np.float32)  # many ties
@@ -129,7 +129,7 @@ def the_scorer() -> Vectors:
 
 
 def test_any_block_size_gives_the_same() -> None:
-    """collaborative.md 7.15: blocks of 1, 50, 100 and 101 on 101 users; scores are the same bits."""
+    """Blocks of 1, 50, 100 and 101 on 101 users; scores are the same bits."""
     task = random_task(np.random.default_rng(6), N_USERS, N_ITEMS, share=0.05)
     assert len(task) == 101
     results = [
@@ -170,7 +170,7 @@ for name in ("items", "scores", "tie_at_cut"):
 
 
 def test_two_processes_give_the_same(tmp_path: Path) -> None:
-    """collaborative.md 7.15: queries sharded over two processes and joined, against one process."""
+    """Queries sharded over two processes and joined, against one process."""
     task = random_task(np.random.default_rng(6), N_USERS, N_ITEMS, share=0.05)
     scorer = the_scorer()
     np.save(tmp_path / "users.npy", scorer.users.numpy())

@@ -1,4 +1,4 @@
-"""The leak audit passes honest models and names a model that reads test rows (collaborative.md 7.14 and 7.16)."""
+"""The leak audit passes honest models and names a model that reads test rows."""
 
 from pathlib import Path
 

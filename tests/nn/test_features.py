@@ -33,7 +33,7 @@ def test_measured_over_items_with_content_and_a_train_row() -> None:
 
 @pytest.mark.parametrize("filler", [0.0, np.nan, np.inf, 1e9])
 def test_absent_content_is_never_read(filler: float) -> None:
-    """collaborative.md 2, "Missing content"."""
+    """Values under a false mask are never read (docs/protocol.md, "Missing content")."""
     features, trained = given()
     other = features.x.copy()
     other[~features.present] = filler

@@ -16,7 +16,7 @@ USERS, ITEMS = 7, 5
 def dense_adjacency(
     user: npt.NDArray[np.int64], item: npt.NDArray[np.int64], weight: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Â by its definition, collaborative.md 3.1."""
+    """Â by its definition."""
     a = np.zeros((USERS + ITEMS, USERS + ITEMS))
     for u, i, w in zip(user, item, weight, strict=True):
         a[u, USERS + i] += w
@@ -91,7 +91,7 @@ def test_mean_of_layers_and_its_gradient_equal_the_definition(layers: int, symme
 
 
 def test_gradcheck_on_twelve_nodes() -> None:
-    """collaborative.md 7.4: float64, a matrix whose transpose is another one."""
+    """In float64, a matrix whose transpose is another one."""
     matrix = from_scipy(nearest_items(12, 3).astype(np.float64))
     embeddings = torch.randn(12, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: lightgcn(matrix, x, 3), (embeddings,))

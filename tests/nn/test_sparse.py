@@ -20,7 +20,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_product_and_gradient_equal_the_dense_ones(case: str) -> None:
-    """collaborative.md 7.4."""
+    """Product and gradient equal those of dense matrices."""
     matrix, symmetric = CASES[case]
     sparse = from_scipy(matrix.astype(np.float32), symmetric=symmetric)
     dense = torch.from_numpy(matrix.toarray()).float()

@@ -28,7 +28,7 @@ GROUP = "sensorium.recommenders"
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("model", registry.names(GROUP))
 def test_every_registered_model_keeps_the_contract(model: str, check: str) -> None:
-    """collaborative.md 7, lines 10, 11, 12, 14, and TR-1, CS-1 for each model."""
+    """TR-1, CS-1 and every other check, for each model."""
     try:
         CHECKS[check](subject_of(model))
     except NotApplicable as reason:
@@ -226,7 +226,7 @@ class ForgetsWeights(BPR):
 
 
 class ShiftsTheBatch(LightGCN):
-    """Turns item ids into node ids in place (collaborative.md 8, trap 5)."""
+    """Turns item ids into node ids in place."""
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         terms = super().loss(batch)

@@ -10,7 +10,7 @@ from sensorium.training.config import TrainingConfig
 
 
 def test_defaults_are_those_of_the_specification():
-    """collaborative.md 4."""
+    """The schedule of the literature's protocol."""
     config = TrainingConfig()
     assert (config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay) == ("adam", 1e-3, 0.0)
     assert (config.batch_size, config.negatives, config.epochs) == (2048, 1, 1000)

@@ -30,7 +30,7 @@ def add_features(
 ) -> Dataset:
     """Add a given feature matrix to a data set and return it as it now is.
 
-    A row that is zero or not finite cannot be content: it becomes missing, with a notice and a count (case MM-3).
+    A row that is zero or not finite cannot be content: it becomes missing, with a notice and a count.
 
     Args:
         dataset: The data set; its folder is written to.

@@ -62,7 +62,7 @@ def require_k_core(user: Integers, item: Integers, k: int) -> npt.NDArray[np.boo
     """Return which rows the k-core keeps.
 
     Raises:
-        DataError: It keeps none; the message names the largest k that would keep any (case DI-6).
+        DataError: It keeps none; the message names the largest k that would keep any.
     """
     kept = k_core(user, item, k)
     if not kept.any():

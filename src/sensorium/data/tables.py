@@ -145,7 +145,7 @@ def attributes_table(raw: pl.LazyFrame, file: str, key: str, options: Options) -
     """Return the items or users of a file: `key` (item_id or user_id) as text, and their columns; the first of an id
     stays.
 
-    A value of a number column that cannot be read is missing and counted with its first lines (case DI-3); the row
+    A value of a number column that cannot be read is missing and counted with its first lines; the row
     stays.
 
     Raises:

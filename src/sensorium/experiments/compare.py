@@ -351,7 +351,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _feature_notes(rows: Sequence[Row]) -> list[str]:
-    """Mark rows that read a feature of one name and of different origin (case MM-6)."""
+    """Mark rows that read a feature of one name and of different origin."""
     origins: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         for name, origin in row.runs[0].features.items():

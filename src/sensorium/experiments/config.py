@@ -70,7 +70,7 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _numbers_can_be_had(self) -> RunConfig:
-        """Refuse numbers that no validation of this run would hold (case CF-3)."""
+        """Refuse numbers that no validation of this run would hold."""
         try:
             check_evaluation(self.evaluation.ks, self.evaluation.metrics)
             self.parsed_selection()

@@ -118,7 +118,7 @@ class FinishedRun:
 
     @property
     def features(self) -> dict[str, str]:
-        """The item features that the model read: what made each, and the first digits of its values (case MM-6)."""
+        """The item features that the model read: what made each, and the first digits of its values."""
         return {
             name: f"{describe_origin(info['provenance'])}, digest {info['digest'][:8]}"
             for name, info in self.data["features"].items()

@@ -44,7 +44,7 @@ def load_run(path: str | Path) -> LoadedRun:
     """Open a run with its best state so far; it need not be complete.
 
     Raises:
-        RunError: The folder holds no run of kind "recommend", no good state was kept (case TR-4), or the data have
+        RunError: The folder holds no run of kind "recommend", no good state was kept, or the data have
             changed.
         DataError: The data set is not there, or a file is damaged.
     """

@@ -46,7 +46,7 @@ def fit(setup: Setup, run: RunDirectory | None = None) -> tuple[TrainingResult, 
         run: Where records and checkpoints go, and from which training goes on; None keeps nothing.
 
     Returns:
-        The outcome, and the number of train rows that were skipped because their users hold every item (case TR-1).
+        The outcome, and the number of train rows that were skipped because their users hold every item.
     """
     config, training = setup.config, setup.config.training
     batches = PairBatches(setup.view, training.batch_size, training.negatives) if setup.info.trained else None
@@ -114,7 +114,7 @@ def bucket_results(setup: Setup, tested: Tested) -> dict[str, tuple[npt.NDArray[
 
 
 def among_cold_items(setup: Setup, tested: Tested) -> RankingResult:
-    """Rank the cold items of the split among themselves: the second ranking of `cold_items` (DESIGN 4)."""
+    """Rank the cold items of the split among themselves: the second ranking of `cold_items`."""
     assert setup.split.cold_items is not None  # asked only of a split that has them
     return evaluate_within(setup.model, tested.task, setup.split.cold_items, **_measured(setup))
 

@@ -11,8 +11,8 @@
         config: {model: {name: lightgcn}}
         grid: {model.layers: [2, 3], model.reg: [1e-3, 1e-4]}
 
-Every point of a grid is run on the first seed, and the one that is best on validation on the others (collaborative.md
-3.9: the test has no say). An exhaustive grid runs to its end: all points, whatever their order (case TR-6).
+Every point of a grid is run on the first seed, and the one that is best on validation on the others (the
+test has no say). An exhaustive grid runs to its end: all points, whatever their order.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def _data(data: Mapping[str, Any]) -> Sheet:
 
 
 def _features(features: Mapping[str, Mapping[str, Any]]) -> Sheet:
-    """Return where each feature that the model read comes from (case MM-6)."""
+    """Return where each feature that the model read comes from."""
     rows = tuple(
         (name, str(info["dim"]), f"{info['present']:,} of {info['items']:,}", describe_origin(info["provenance"]))
         for name, info in features.items()

@@ -1,4 +1,4 @@
-"""Rows: what is kept of each finished cell of an experiment, in a file that is committed (DESIGN 3.9).
+"""Rows: what is kept of each finished cell of an experiment, in a file that is committed.
 
 `docs/results/rows/<topic>.jsonl` has one line per configuration and seed. A row is appended under a lock on the file,
 after a look whether it is there, so that no process, however many there are and whenever they are killed, leaves two of

@@ -1,4 +1,4 @@
-"""Data from which all taste is gone, for the leak audit (collaborative.md 7.16): who had what is drawn anew, counts are
+"""Data from which all taste is gone, for the leak audit (docs/protocol.md): who had what is drawn anew, counts are
 kept.
 
 All functions take and give dense ids, int64 [n], one per row, and never a pair twice.

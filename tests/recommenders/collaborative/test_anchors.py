@@ -1,4 +1,4 @@
-"""Measured figures of collaborative.md 6 on the research sets, where these are at hand."""
+"""Anchors: figures measured on the research sets, where these are at hand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def load(home: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 
     def load(name: str) -> tuple[TrainView, RankingTask]:
         dataset = open_dataset(name)
-        # ml100k+ has no split of its own: the rule of collaborative.md 5, so another draw than the anchors'.
+        # ml100k+ has no split of its own: the rule of docs/protocol.md, so another draw than the anchors'.
         split = make_split(dataset, "random_per_user" if name == "ml100k+" else "column", seed=0)
         return train_view(dataset, split), ranking_task(split, "test")
 
@@ -61,14 +61,14 @@ def load(home: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 def test_models_without_training_reproduce_the_anchors(
     load: Load, name: str, config: Recommender.Config, model: type[Recommender], anchor: float
 ) -> None:
-    """collaborative.md 7.3: R@20 within .002 (ties), within .015 where the split is another draw."""
+    """R@20 within .002 (ties), within .015 where the split is another draw."""
     view, task = load(name)
     found = evaluate(model(view, config), task, ks=[20], metrics=["recall"]).summary["recall@20"]
     assert found == pytest.approx(anchor, abs=0.015 if name == "ml100k+" else 0.002)
 
 
 def test_relabelling_real_items_keeps_every_neighbour(load: Load) -> None:
-    """collaborative.md 7.10, with ties at the cut: 200 of up to 1,400 neighbours are kept."""
+    """Relabelling, with ties at the cut: 200 of up to 1,400 neighbours are kept."""
     view, _ = load("lfm2k")
     order = catalogue_order(view.n_items, 0)
     moved = np.random.default_rng(0).permutation(view.n_items)
@@ -87,7 +87,7 @@ def test_relabelling_real_items_keeps_every_neighbour(load: Load) -> None:
 
 @pytest.mark.slow
 def test_lightgcn_on_lfm2k(load: Load) -> None:
-    """collaborative.md 7.7: R@20 >= .39 with 2 layers, lr 5e-3, weight 1e-4 (.404 was measured, best near epoch 50)."""
+    """R@20 >= .39 with 2 layers, lr 5e-3, weight 1e-4 (.404 was measured, best near epoch 50)."""
     view, task = load("lfm2k")
     model = LightGCN(view, LightGCN.Config(layers=2, reg=1e-4))
     config = TrainingConfig(epochs=50, validate_every=50, optimizer=OptimizerConfig(lr=5e-3), device="cpu")

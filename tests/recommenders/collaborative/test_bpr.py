@@ -18,7 +18,7 @@ FIRST = Step(seed=0, phase="main", epoch=0, index=0)
 
 @pytest.mark.parametrize("negatives", [1, 3])
 def test_loss_is_the_formula(negatives: int) -> None:
-    """collaborative.md 3.2 and 3.4 with loops over the rows."""
+    """The definition with loops over the rows."""
     view = tiny_view()
     model = BPR(view, BPR.Config(dim=8, reg=0.3))
     batch = PairBatches(view, batch_size=20, n_negatives=negatives).batch(FIRST)

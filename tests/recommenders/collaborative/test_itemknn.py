@@ -19,7 +19,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def reference(matrix: npt.NDArray[np.float32], k: int, shrink: float, tie_order: Integers) -> npt.NDArray[np.float32]:
-    """The definition of collaborative.md 3.4 with loops: a dense [I, I]."""
+    """The definition with loops: a dense [I, I]."""
     n_items = matrix.shape[1]
     result = np.zeros((n_items, n_items), dtype=np.float32)
     for i in range(n_items):

@@ -19,7 +19,7 @@ FIRST = Step(seed=0, phase="main", epoch=0, index=0)
 
 
 def dense_adjacency(view: TrainView, weight: Tensor | None = None) -> Tensor:
-    """Â of collaborative.md 3.1, dense, in float64."""
+    """Â by its definition, dense, in float64."""
     nodes = view.n_users + view.n_items
     matrix = torch.zeros(nodes, nodes, dtype=torch.float64)
     values = torch.ones(len(view.user)) if weight is None else weight
@@ -40,7 +40,7 @@ def dense_vectors(model: LightGCN, adjacency: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 4])
 def test_vectors_and_gradients_equal_a_dense_reference(layers: int) -> None:
-    """collaborative.md 3.1 and 3.4, the loss of a batch included."""
+    """The definition written out, the loss of a batch included."""
     view = tiny_view()
     model = LightGCN(view, LightGCN.Config(dim=8, layers=layers, reg=0.1))
     vectors = dense_vectors(model, dense_adjacency(view))

@@ -92,7 +92,7 @@ class TsvReader(CsvReader):
 
 
 def _wrong_separator(path: Path, separator: str, header: str) -> DataError:
-    """Say what was found, and which separator the header speaks for (case DI-2)."""
+    """Say what was found, and which separator the header speaks for."""
     used = next((name for name, sign in SEPARATORS.items() if sign == separator), repr(separator))
     counts = {name: len(header.split(sign)) for name, sign in SEPARATORS.items() if sign != separator}
     likely = max(counts, key=counts.__getitem__)
