@@ -93,15 +93,15 @@ def other_items(
     Returns:
         The new item of each row. A row whose user holds every known item keeps the old one.
     """
-    result, todo = item.copy(), np.arange(len(item))
+    result, pending = item.copy(), np.arange(len(item))
     for _ in range(200):
-        drawn = known[generator.integers(0, len(known), size=len(todo))]
-        keys = user[todo] * n_items + drawn
+        drawn = known[generator.integers(0, len(known), size=len(pending))]
+        keys = user[pending] * n_items + drawn
         good = ~_contains(taken, keys) & ~_repeated(keys)
-        result[todo[good]] = drawn[good]
+        result[pending[good]] = drawn[good]
         taken = np.sort(np.concatenate([taken, keys[good]]))
-        todo = todo[~good]
-        if not len(todo):
+        pending = pending[~good]
+        if not len(pending):
             break
     return result
 
