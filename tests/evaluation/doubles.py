@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sensorium.data.splits import TEST, TRAIN, VALID
 from torch import Tensor
 
+from sensorium.data.splits import TEST, TRAIN, VALID
 from sensorium.evaluation.tasks import RankingTask, task_from_rows
 
 
