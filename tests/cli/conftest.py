@@ -45,9 +45,9 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One data home for all tests of the command line."""
+    """One data home for the tests of a file: the environment must not outlive them."""
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SENSORIUM_HOME", str(folder))
@@ -55,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CSV log of 24 users with a table of titles beside it; user "all" has every item, user "most" nine of them."""
     folder = tmp_path_factory.mktemp("log")
@@ -70,7 +70,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "log.csv"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shop(home: Path, log: Path) -> str:
     """The imported data set's name."""
     words = ["data", "import", log, "--name", "shop", "--column", "user_id=customer"]
@@ -78,7 +78,7 @@ def shop(home: Path, log: Path) -> str:
     return "shop"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def config(shop: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration that is right."""
     path = tmp_path_factory.mktemp("config") / "run.yaml"
@@ -86,7 +86,7 @@ def config(shop: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runs(config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Three complete runs."""
     folder = tmp_path_factory.mktemp("runs")
