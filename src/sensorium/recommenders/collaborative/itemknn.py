@@ -136,7 +136,7 @@ def nearest_neighbours(matrix: csr_matrix, *, k: int, shrink: float, tie_order: 
     # Every user of an item brings at most all the user's items; there are never more than I.
     bound = np.minimum(by_item @ np.diff(matrix.indptr), n_items)
     require_memory(
-        int(BYTES_PER_ENTRY * np.minimum(bound, k).sum()) + BYTES_PER_COUNT * BLOCK_COUNTS,
+        int(BYTES_PER_ENTRY * np.minimum(bound, k).sum()) + BYTES_PER_COUNT * min(BLOCK_COUNTS, int(bound.sum())),
         f"the neighbourhood of {n_items:,} items, {k} neighbours each,",
     )
     sizes, neighbours, similarities = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
