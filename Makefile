@@ -17,7 +17,7 @@ WORKERS ?= auto
 # The demo's models and the tests are small: more than one thread for each costs more than it gives.
 demo test test-all: export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-all check format docs-check clean help
+.PHONY: demo test test-all check format clean help
 
 help:  ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20

@@ -12,7 +12,6 @@ The folder is written under another name and renamed when all of it is on the di
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import digest, read_json, read_npy, sha256_file, write_json, write_npy, write_parquet
 from sensorium.data.dataset import Dataset
 from sensorium.data.schema import FeatureInfo
-from sensorium.data.store import write_info
+from sensorium.data.store import update_info
 from sensorium.encoders.base import Encoder, Vectors
 
 FORMAT_VERSION = 1
@@ -113,14 +112,11 @@ def register(dataset: Dataset, name: str, folder: Path) -> Dataset:
         provenance={part: manifest[part] for part in parts},
         digest=digest(read_npy(folder / "pooled.npy"), read_npy(folder / "present.npy")),
     )
-    with (dataset.root / "features" / ".lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # texts and pictures may be encoded at the same time
-        fresh = Dataset.open(dataset.root)
-        if fresh.info.features.get(name) != info:
-            description = fresh.info.model_copy(update={"features": {**fresh.info.features, name: info}})
-            write_info(dataset.root, description)
-            fresh = Dataset(dataset.root, description)
-    return fresh
+    current = Dataset.open(dataset.root)
+    if current.info.features.get(name) == info:
+        return current  # up to date: nothing is written
+    # Texts and pictures may be encoded at the same time: the change is made on what then stands on the disk.
+    return update_info(dataset.root, lambda now: now.model_copy(update={"features": {**now.features, name: info}}))
 
 
 def open_encoder(folder: str | Path) -> Encoder[Any, Any]:
