@@ -10,9 +10,9 @@ So a matrix is kept in both directions, each in compressed rows (CSR); a symmetr
 A matrix follows its operand: the copy on another device is made at the first product there, and kept.
 
 On the CPU a product in compressed rows is a sum of bags of weighted rows, and torch's `embedding_bag` has the faster
-kernel for it. Measured on one core of an AMD EPYC, d = 64, torch 2.13, milliseconds: 1.59 M non-zeros of 9,746 nodes
-8 against 19 by torch's CSR product and 100 by its COO product; 0.48 M of 54,728 nodes 6 against 14 and 43; 32- and
-64-bit indices are equally fast. The CSR product stands beside it as the reference, and serves the other devices.
+kernel for it: two to four times as fast as torch's CSR product and seven to twelve times as fast as its COO product, on
+one core at d = 64 (benchmarks/sparse.py; 32- and 64-bit indices are equally fast). The CSR product stands beside it as
+the reference, and serves the other devices.
 """
 
 from __future__ import annotations
