@@ -1,0 +1,1 @@
+"""Lifting: objects of Gaussians, their pictures from any side, and meshes made of them."""
