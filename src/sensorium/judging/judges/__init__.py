@@ -1,0 +1,1 @@
+"""Judges: whoever answers. They register at the entry-point group `sensorium.judges`."""
