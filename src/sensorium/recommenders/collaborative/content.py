@@ -3,6 +3,9 @@
 Any number of modalities, any names. Values of items without content are never read: whatever stands there, the result
 is the same. Mean and standard deviation are taken over the items that have the content and a train row, and stored with
 the model.
+
+Models that project each modality by itself, z^m = W_m x^m + c_m, take their config from `ContentConfig` and their
+layers from `projections`; those that connect alike items take their graphs from `item_graphs` or `mixed_item_graph`.
 """
 
 from __future__ import annotations
@@ -13,15 +16,35 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.registry import did_you_mean
+from sensorium.core.seeds import catalogue_order
 from sensorium.data.dataset import Features
 from sensorium.data.view import TrainView
 from sensorium.nn.features import standardise
+from sensorium.nn.item_graphs import Weight, knn_graph
+from sensorium.nn.sparse import SparseMatrix, from_scipy
+from sensorium.recommenders.base import Recommender
 
 Protocol = Literal["sensorium", "mmrec"]
+
+
+class ContentConfig(Recommender.Config):
+    """The keys that models with a projection for each modality share."""
+
+    dim: int = Field(64, ge=1, description="width of the embeddings and of the projected content, d")
+    features: list[str] | None = Field(None, description="features that are read; null = all of the data set")
+    protocol: Protocol = Field(
+        "sensorium",
+        description="mmrec = raw features, uncentred item graphs, to compare with tables made by that code",
+    )
+    train_features: bool | None = Field(
+        None, description="train the features themselves; null = as the protocol has it, true for mmrec alone"
+    )
 
 
 class ItemContent(nn.Module):
@@ -31,21 +54,31 @@ class ItemContent(nn.Module):
     item without content gets their mean.
 
     Attributes:
+        protocol: As given.
         columns: Modality -> its columns of `values`, in the order of the config, or else of the view.
-        values: float32 [I, D], made from the view and not saved.
+        values: float32 [I, D], made from the view and not saved; a parameter with `trainable`, which starts there.
+        present: bool [M, I], which items have the content; not saved.
         mean: float32 [D].
         sd: float32 [D].
     """
 
     values: Tensor
+    present: Tensor
     mean: Tensor
     sd: Tensor
 
     def __init__(
-        self, view: TrainView, names: Sequence[str] | None, *, model: str, protocol: Protocol = "sensorium"
+        self,
+        view: TrainView,
+        names: Sequence[str] | None,
+        *,
+        model: str,
+        protocol: Protocol = "sensorium",
+        trainable: bool = False,
     ) -> None:
         super().__init__()
         chosen = choose_features(view, names, model=model)
+        self.protocol = protocol
         self.columns: dict[str, slice] = {}
         values: list[npt.NDArray[np.float32]] = []
         means: list[npt.NDArray[np.float32]] = []
@@ -59,7 +92,13 @@ class ItemContent(nn.Module):
             values.append(x)
             means.append(mean)
             sds.append(sd)
-        self.register_buffer("values", torch.from_numpy(np.concatenate(values, axis=1)), persistent=False)
+        together = torch.from_numpy(np.concatenate(values, axis=1))
+        if trainable:
+            self.values = nn.Parameter(together)
+        else:
+            self.register_buffer("values", together, persistent=False)
+        masks = np.stack([features.present for features in chosen.values()])
+        self.register_buffer("present", torch.from_numpy(masks), persistent=False)
         self.register_buffer("mean", torch.from_numpy(np.concatenate(means)))
         self.register_buffer("sd", torch.from_numpy(np.concatenate(sds)))
 
@@ -67,6 +106,74 @@ class ItemContent(nn.Module):
     def width(self) -> int:
         """D, the width of all chosen features together."""
         return len(self.mean)
+
+    def of(self, name: str, items: Tensor | None = None) -> Tensor:
+        """Return one modality's vectors [I, d_m], or [n, d_m] of the items int64 [n]."""
+        values = self.values[:, self.columns[name]]
+        return values if items is None else values.index_select(0, items)
+
+
+def content_of(view: TrainView, config: ContentConfig, *, model: str) -> ItemContent:
+    """Return the content that a config asks for; `model` is the name for messages."""
+    trainable = config.protocol == "mmrec" if config.train_features is None else config.train_features
+    return ItemContent(view, config.features, model=model, protocol=config.protocol, trainable=trainable)
+
+
+def projections(model: Recommender, content: ItemContent, width: int) -> nn.ModuleList:
+    """Return one linear layer d_m -> width for each modality, initial values from the model's own generators."""
+    return nn.ModuleList(
+        model.linear(f"projection of {name}", columns.stop - columns.start, width)
+        for name, columns in content.columns.items()
+    )
+
+
+def project(content: ItemContent, layers: nn.ModuleList, items: Tensor | None = None) -> dict[str, Tensor]:
+    """Return z^m = W_m x^m + c_m of each modality: [I, width], or [n, width] of the items int64 [n]."""
+    return {name: layer(content.of(name, items)) for name, layer in zip(content.columns, layers, strict=True)}
+
+
+def item_graphs(view: TrainView, content: ItemContent, k: int | Mapping[str, int], weight: Weight) -> list[csr_matrix]:
+    """Return each modality's graph of alike items, S_m [I, I] (`nn.item_graphs`), in the order of `content.columns`.
+
+    Vectors are centred by their mean over the items that have the content and a train row; under "mmrec" they are not.
+
+    Args:
+        view: Whose features and seed; the seed's order of the catalogue decides between equally near items.
+        content: The chosen modalities.
+        k: Neighbours of an item, itself included: for all modalities, or for each.
+        weight: "binary" or "cosine".
+    """
+    order = catalogue_order(view.n_items, view.seed)
+    graphs = []
+    for name, columns in content.columns.items():
+        x, present = view.features[name]
+        center = None if content.protocol == "mmrec" else content.mean[columns].numpy()
+        graphs.append(knn_graph(x, present, k if isinstance(k, int) else k[name], weight, center=center, order=order))
+    return graphs
+
+
+def mixed_item_graph(view: TrainView, content: ItemContent, k: int, weights: Mapping[str, float]) -> SparseMatrix:
+    """Return S = sum_m a_m S_m [I, I] of the modalities' binary graphs, as FREEDOM and DRAGON keep it unchanged.
+
+    Args:
+        view: As for `item_graphs`.
+        content: The chosen modalities.
+        k: Neighbours of an item, itself included.
+        weights: a_m by modality; empty for 1/M each.
+
+    Raises:
+        ConfigError: The weights are not those of the chosen modalities.
+    """
+    names = list(content.columns)
+    if weights and weights.keys() != set(names):
+        raise ConfigError(
+            f"model.modality_weights names {', '.join(weights)} and the model reads {', '.join(names)}: "
+            "give a weight for each of them, or none at all"
+        )
+    mixed = csr_matrix((view.n_items, view.n_items), dtype=np.float32)
+    for name, graph in zip(names, item_graphs(view, content, k, "binary"), strict=True):
+        mixed = mixed + weights.get(name, 1 / len(names)) * graph
+    return from_scipy(mixed)
 
 
 def choose_features(view: TrainView, names: Sequence[str] | None, *, model: str) -> Mapping[str, Features]:
