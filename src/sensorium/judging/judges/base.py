@@ -14,13 +14,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from sensorium.judging.cells import VideoCell
 from sensorium.judging.dimensions import Dimension
+from sensorium.judging.records import Family, Status
 
 GROUP = "sensorium.judges"
 
-Family = Literal["mllm", "metric", "replay", "scripted"]
 Role = Literal["host", "assistant"]
 Structure = Literal["json_schema", "json_object", "text"]
-Status = Literal["ok", "unparsed", "refused", "error", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ class Outcome:
         request_keys: Keys of the answers that it rests on.
         usage: What it took.
         attempts: Requests that were sent for it, failed ones included.
-        details: What else is to be known, in plain values: `examples`, `prompt`, `groups`, `spread`, `uncertainty`, ...
+        notes: What else is to be known, in plain values: `examples`, `prompt`, `groups`, `spread`, `uncertainty`, ...
     """
 
     score: float | None
@@ -246,7 +245,7 @@ class Outcome:
     request_keys: tuple[str, ...] = ()
     usage: Usage = Usage()
     attempts: int = 0
-    details: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable
