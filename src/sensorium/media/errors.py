@@ -6,7 +6,7 @@ from typing import Literal
 
 from sensorium.core.errors import DataError
 
-Reason = Literal["missing_file", "truncated", "undecodable", "too_large"]
+Reason = Literal["missing_file", "truncated", "undecodable", "too_large", "timed_out", "crashed"]
 
 
 class MediaError(DataError):
@@ -21,3 +21,4 @@ class MediaError(DataError):
         super().__init__(f"{source}: {detail}" if source else detail)
         self.reason: Reason = reason
         self.detail = detail
+        self.source = source

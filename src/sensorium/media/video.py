@@ -1,0 +1,399 @@
+"""Video: any file in, upright 8-bit RGB frames out, in order and one at a time, or one named reason why not.
+
+    probe(path)                     what the headers say, and the time stamp of every frame
+    iterate_frames(path)            every frame in order, turned upright and resized
+    read_frames(path, choose)       the frames that a rule picks out of the time stamps
+    write_video(path, frames, fps)  an H.264 file, with sound if there is some
+
+Frames are decoded sequentially: seeking is not exact in every container. A frame's index is its place in the order of
+display. Files over 2 GB are refused before a byte is read. A file that ends early gives what it holds, and says so.
+
+Decoders are C code that strangers' files reach: in long work, call these functions through `media.workers`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sensorium.core.errors import DataError, require
+from sensorium.core.files import atomic_path
+from sensorium.media.errors import MediaError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+MAX_BYTES = 2 * 1024**3
+MAX_PIXELS = 100_000_000
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file holds, by its headers and its packets.
+
+    Attributes:
+        width: Of the upright picture, in pixels.
+        height: Of the upright picture, in pixels.
+        fps: Frames per second on average; a file of variable rate has no other.
+        seconds: Time stamps of the frames in order of display, from 0, float64 [n]. Damaged files may decode to fewer.
+        rotation: Degrees by which players turn the stored picture clockwise: 0, 90, 180 or 270.
+        codec: As in "h264".
+        has_sound: Whether there is a sound track.
+    """
+
+    width: int
+    height: int
+    fps: float
+    seconds: npt.NDArray[np.float64]
+    rotation: int
+    codec: str
+    has_sound: bool
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.seconds)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        index: Its place in the order of display, from 0.
+        seconds: Its time stamp, from 0 at the first frame.
+        pixels: uint8 [height, width, 3], RGB.
+    """
+
+    index: int
+    seconds: float
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Some frames of a video.
+
+    Attributes:
+        info: The file; its time stamps are those of the frames that could be decoded.
+        indices: Which frames these are, ascending.
+        pixels: Their pictures, each uint8 [height, width, 3], RGB.
+        cut_short: Whether the file ends before its last frame does.
+    """
+
+    info: VideoInfo
+    indices: tuple[int, ...]
+    pixels: tuple[Pixels, ...]
+    cut_short: bool = False
+
+
+# From the time stamps of all frames [n] and the average rate to the indices that are wanted.
+Choice = Callable[[npt.NDArray[np.float64], float], Sequence[int]]
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Read what a file says about itself: headers, packets, and of the pictures the first one alone.
+
+    Raises:
+        MediaError: With reason "missing_file", "too_large", "truncated" (an empty file) or "undecodable".
+    """
+    with _opened(Path(path)) as (container, stream):
+        return _info(container, stream, Path(path))
+
+
+def iterate_frames(path: str | Path, *, long_side: int | None = None) -> Iterator[Frame]:
+    """Decode every frame in order; memory holds one at a time.
+
+    A file that ends early just ends: compare the last index with `probe(path).frames`.
+
+    Args:
+        path: The file.
+        long_side: Frames whose longer side is above this are made smaller, to this size.
+
+    Raises:
+        MediaError: As `probe`, or not one frame can be decoded.
+    """
+    for index, (seconds, frame, rotation) in enumerate(_decoded(Path(path))):
+        yield Frame(index, seconds, _upright(frame, rotation, long_side))
+
+
+def read_frames(
+    path: str | Path,
+    choose: Choice,
+    *,
+    long_side: int | None = None,
+    fps: float | None = None,
+) -> Frames:
+    """Decode the frames that a rule picks.
+
+    The rule is asked with the time stamps that the packets tell. Where a file decodes to another number of frames, it
+    is asked again with those that there are, and the file is read once more: so its choice is exact, and memory holds
+    the chosen frames alone.
+
+    Args:
+        path: The file.
+        choose: The rule, as in `judging.sampling`.
+        long_side: As in `iterate_frames`.
+        fps: The rate that the rule is told instead of the file's own.
+
+    Raises:
+        MediaError: As `iterate_frames`.
+    """
+    path = Path(path)
+    told = probe(path)
+    chosen, indices, seconds = _decode_chosen(path, told.seconds, choose, long_side, fps or told.fps)
+    if len(seconds) != told.frames:
+        chosen, indices, seconds = _decode_chosen(path, seconds, choose, long_side, fps or told.fps)
+    info = VideoInfo(told.width, told.height, told.fps, seconds, told.rotation, told.codec, told.has_sound)
+    return Frames(info, indices, tuple(chosen), cut_short=len(seconds) < told.frames)
+
+
+def _decode_chosen(
+    path: Path, seconds: npt.NDArray[np.float64], choose: Choice, long_side: int | None, fps: float
+) -> tuple[list[Pixels], tuple[int, ...], npt.NDArray[np.float64]]:
+    """Return the chosen frames, their indices, and the time stamps of all frames that could be decoded."""
+    indices = tuple(choose(seconds, fps))
+    wanted, pictures, found = set(indices), dict[int, Pixels](), []
+    for index, (stamp, frame, rotation) in enumerate(_decoded(path)):
+        found.append(stamp)
+        if index in wanted:
+            pictures[index] = _upright(frame, rotation, long_side)
+    kept = tuple(index for index in indices if index in pictures)
+    return [pictures[index] for index in kept], kept, np.asarray(found)
+
+
+# --- decoding -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file and its first track of pictures; every failure inside is a MediaError."""
+    av: Any = require("av", extra="media", purpose="reading video")
+    _check_file(path)
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+            if not streams:
+                detail = "it holds sound but no pictures" if container.streams.audio else "it holds no pictures"
+                raise MediaError("undecodable", detail, str(path))
+            if streams[0].codec_context is None or not streams[0].width:
+                raise MediaError("undecodable", "its pictures have no size or no known codec", str(path))
+            if streams[0].width * streams[0].height > MAX_PIXELS:
+                raise MediaError(
+                    "too_large", f"its pictures have more than {MAX_PIXELS // 1_000_000} megapixels", str(path)
+                )
+            yield container, streams[0]
+    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> MediaError:
+    """Say why a file cannot be opened; of an MP4 whose index stood at its lost end, that it was cut."""
+    with path.open("rb") as handle:
+        start = handle.read(512)
+    if start[4:8] == b"ftyp":
+        return MediaError("truncated", "the file ends before its index: it was cut short", str(path))
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return MediaError("undecodable", "this is a web page, not a video", str(path))
+    return MediaError("undecodable", f"it cannot be read as video: {_words(error)}", str(path))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise MediaError("missing_file", "there is no such file", str(path))
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise MediaError("too_large", f"the file has more than 2 GB ({size / 1024**3:.1f} GB)", str(path))
+    if size == 0:
+        raise MediaError("truncated", "the file is empty", str(path))
+    if not os.access(path, os.R_OK):
+        raise MediaError("undecodable", "there is no permission to read it", str(path))
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether a track of pictures is the cover of a piece of music."""
+    import av.stream
+
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _words(error: Exception) -> str:
+    """Return FFmpeg's reason without its number and the file's name."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).split("] ")[-1].split(": '")[0]
+
+
+def _info(container: InputContainer, stream: VideoStream, path: Path) -> VideoInfo:
+    """Read the packets of a track: their time stamps are those of the frames, in another order."""
+    import av
+
+    stamps: list[float] = []
+    unit = float(stream.time_base or Fraction(1, 90_000))
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                stamps.append(packet.pts * unit if packet.pts is not None else math.nan)
+    except av.FFmpegError:
+        if not stamps:
+            raise
+    if not stamps:
+        raise MediaError("truncated", "it holds no frames", str(path))
+    seconds = np.asarray(stamps)
+    fps = _rate(stream, seconds)
+    if np.isnan(seconds).any():  # containers without time stamps, such as raw H.264
+        seconds = np.arange(len(seconds)) / fps
+    seconds = np.sort(seconds) - seconds.min()
+    rotation = _stored_rotation(path)
+    width, height = (stream.height, stream.width) if rotation in (90, 270) else (stream.width, stream.height)
+    return VideoInfo(width, height, fps, seconds, rotation, stream.codec_context.name, bool(container.streams.audio))
+
+
+def _rate(stream: VideoStream, seconds: npt.NDArray[np.float64]) -> float:
+    """Return the average rate: the header's where it is sane, else that of the time stamps, else 25."""
+    told = float(stream.average_rate or 0)
+    if 0.01 <= told <= 1000:
+        return told
+    span = np.nanmax(seconds) - np.nanmin(seconds) if np.isfinite(seconds).any() else 0.0
+    return float((len(seconds) - 1) / span) if span > 0 else 25.0
+
+
+def _stored_rotation(path: Path) -> int:
+    """Return the rotation that the first frame carries; the track's own side data is not exposed by PyAV."""
+    for _, _, rotation in _decoded(path):
+        return rotation
+    return 0
+
+
+def _decoded(path: Path) -> Iterator[tuple[float, VideoFrame, int]]:
+    """Yield (seconds, frame, rotation) in order of display until the file or its readable part ends."""
+    import av
+
+    with _opened(path) as (container, stream):
+        stream.thread_type = "NONE"  # one decoder per process: frames come out as they go in, memory stays small
+        unit = float(stream.time_base or Fraction(1, 90_000))
+        step = 1 / float(stream.average_rate or 25)
+        first: float | None = None
+        last = -step
+        try:
+            for frame in container.decode(stream):
+                if frame.width * frame.height > MAX_PIXELS:
+                    raise MediaError("too_large", "its pictures grow beyond 100 megapixels", str(path))
+                stamp = frame.pts * unit if frame.pts is not None else None
+                if first is None:
+                    first = stamp or 0.0
+                last = max(stamp - first, last) if stamp is not None else last + step
+                yield last, frame, -frame.rotation % 360
+        except av.FFmpegError as error:
+            if first is None:
+                raise MediaError("undecodable", f"not one frame can be decoded: {_words(error)}", str(path)) from None
+        if first is None:
+            raise MediaError("truncated", "not one frame can be decoded", str(path))
+
+
+def _upright(frame: VideoFrame, rotation: int, long_side: int | None) -> Pixels:
+    """Return a frame as RGB, turned clockwise by its rotation and made smaller if it is too large."""
+    width, height = resized(frame.width, frame.height, long_side)
+    pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+    turned = np.rot90(pixels, k=-(rotation // 90) % 4) if rotation else pixels
+    return np.ascontiguousarray(turned, dtype=np.uint8)
+
+
+def resized(width: int, height: int, long_side: int | None) -> tuple[int, int]:
+    """Return the size of a picture whose longer side is at most `long_side`, its shape kept."""
+    longer = max(width, height)
+    if long_side is None or longer <= long_side:
+        return width, height
+    return max(1, round(width * long_side / longer)), max(1, round(height * long_side / longer))
+
+
+# --- encoding -------------------------------------------------------------------------------------------------------
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[Pixels],
+    fps: float,
+    *,
+    sound: npt.NDArray[np.float32] | None = None,
+    sound_rate: int = 44_100,
+    quality: int = 18,
+) -> None:
+    """Write an MP4 file of H.264, with AAC sound if there is some, atomically.
+
+    H.264 with halved colour needs even sizes: an odd last row or column is repeated once.
+
+    Args:
+        path: The file.
+        frames: Pictures of one size, each uint8 [height, width, 3], RGB; taken one at a time.
+        fps: Frames per second.
+        sound: float32 [samples] or [samples, channels], in -1..1.
+        sound_rate: Samples per second.
+        quality: Constant rate factor, 0 (lossless) to 51; 18 looks like the original.
+
+    Raises:
+        DataError: There is no frame, or frames differ in size or kind.
+    """
+    av: Any = require("av", extra="media", purpose="writing video")
+    with atomic_path(path) as temporary, _created(temporary) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
+        stream.options = {"crf": str(quality), "preset": "medium"}
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        track = _add_sound(container, sound, sound_rate) if sound is not None else None
+        shape: tuple[int, ...] | None = None
+        for pixels in frames:
+            if shape is None:
+                shape = pixels.shape
+                stream.height, stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape != shape:
+                raise DataError(
+                    f"{path}: frames are uint8 [height, width, 3] of one size; the first is {shape}, one is "
+                    f"{pixels.dtype} {pixels.shape}"
+                )
+            even = np.pad(pixels, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+        if shape is None:
+            raise DataError(f"{path}: a video needs at least one frame")
+        container.mux(stream.encode())
+        if track is not None and sound is not None:
+            _write_sound(container, track, sound, sound_rate)
+
+
+def _created(path: Path) -> OutputContainer:
+    """Open a new file whose headers come first: a player may start, and a cut file may be read, before its end."""
+    import av
+
+    return av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+
+
+def _add_sound(container: OutputContainer, sound: npt.NDArray[np.float32], rate: int) -> Any:
+    channels = 1 if sound.ndim == 1 else sound.shape[1]
+    return container.add_stream("aac", rate=rate, layout={1: "mono", 2: "stereo"}[channels])
+
+
+def _write_sound(container: OutputContainer, track: Any, sound: npt.NDArray[np.float32], rate: int) -> None:
+    """Encode sound in blocks of the codec's size."""
+    import av
+
+    planes = np.ascontiguousarray(np.atleast_2d(sound.T), dtype=np.float32)  # [channels, samples]
+    for start in range(0, planes.shape[1], 1024):
+        block = np.ascontiguousarray(planes[:, start : start + 1024])
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=track.layout.name)
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+        container.mux(track.encode(frame))
+    container.mux(track.encode(None))
