@@ -113,7 +113,7 @@ def rescaled_means(ratings: Floats) -> Floats:
     The scale is that of the raters again, their differences in level and spread are gone.
     """
     pooled = ratings[~np.isnan(ratings)]
-    return item_means(standardised_raters(ratings)) * pooled.std() + pooled.mean()
+    return np.asarray(item_means(standardised_raters(ratings)) * pooled.std() + pooled.mean())
 
 
 def leave_one_out(ratings: Floats, statistic: Callable[[Floats, Floats], float] = spearman) -> Floats:
