@@ -31,12 +31,14 @@ class JudgeCaps:
         video_url: Whether videos travel as files instead of as pictures.
         structure: The strongest kind of structured output that it was told to offer.
         seed: Whether it is sent a seed.
+        low_detail: Whether it is told to look at pictures in little detail, which costs less.
     """
 
     max_images: int = 64
     video_url: bool = False
     structure: Structure = "json_schema"
     seed: bool = True
+    low_detail: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,10 @@ class Judge(Protocol):
 
     def model_id(self, role: Role) -> str:
         """Return the name of the model that answers for a role; it is part of every request's key."""
+        ...
+
+    def cost(self, role: Role, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return the price of so many tokens by the configured table; 0 without one."""
         ...
 
     async def complete(self, request: JudgeRequest) -> JudgeResponse:
