@@ -22,8 +22,8 @@ class Narrow(Backbone):
 
     def __init__(self, view: TrainView, config: Config) -> None:
         super().__init__(view, config)
-        self.user_embedding = self.embedding("user", view.n_users, config.dim)
-        self.item_embedding = self.embedding("item", view.n_items, config.dim)
+        self.user_embedding = self.id_embedding("user", view.user_count, config.dim)
+        self.item_embedding = self.id_embedding("item", view.item_count, config.dim)
 
     def represent(self) -> Representations:
         return Representations(self.user_embedding, self.item_embedding)

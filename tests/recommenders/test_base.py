@@ -32,8 +32,8 @@ class Counting(Backbone):
 
     def __init__(self, view: TrainView, config: Config) -> None:
         super().__init__(view, config)
-        self.user = self.embedding("user", view.n_users, config.dim)
-        self.item = self.embedding("item", view.n_items, config.dim)
+        self.user = self.id_embedding("user", view.user_count, config.dim)
+        self.item = self.id_embedding("item", view.item_count, config.dim)
         self.calls = 0
 
     def represent(self) -> Representations:

@@ -69,8 +69,8 @@ class Offsets(Recommender):
 
     def __init__(self, view, config):
         super().__init__(view, config)
-        self.user = self.embedding("user", view.n_users, config.dim)
-        self.item = self.embedding("item", view.n_items, config.dim)
+        self.user = self.id_embedding("user", view.user_count, config.dim)
+        self.item = self.id_embedding("item", view.item_count, config.dim)
         self.offset = torch.nn.Parameter(torch.zeros(view.n_items, 1))
 
     def query_vectors(self, queries):
@@ -294,6 +294,14 @@ class KnowsNothing(Popularity):
         return torch.ones(self.n_items, 1)
 
 
+class RandomForUnknownItems(BPR):
+    """Orders items that nobody had by the random numbers that it started from."""
+
+    def __init__(self, view: TrainView, config: BPR.Config) -> None:
+        super().__init__(view, config)
+        self.item_embedding = self.embedding("item_embedding", view.n_items, config.dim)
+
+
 class EmptyHistories(Popularity):
     """Scores of an empty history are not finite."""
 
@@ -348,6 +356,7 @@ WRONG = {
     EmptyUsersDivideByZero: "everyone finite",
     PrefersLowIds: "relabelling",
     KnowsNothing: "better than chance",
+    RandomForUnknownItems: "unknown items",
     EmptyHistories: "histories",
     FullUserIsAnError: "full user",
     SilentKeys: "config",

@@ -15,8 +15,8 @@ free. The whole of it:
 
         def __init__(self, view: TrainView, config: Config) -> None:
             super().__init__(view, config)
-            self.user_embedding = self.embedding("user_embedding", view.n_users, config.dim)
-            self.item_embedding = self.embedding("item_embedding", view.n_items, config.dim)
+            self.user_embedding = self.id_embedding("user_embedding", view.user_count, config.dim)
+            self.item_embedding = self.id_embedding("item_embedding", view.item_count, config.dim)
 
         def loss(self, batch: Batch) -> dict[str, Tensor]: ...       # {"ranking": a scalar, ...}, the sum is minimised
         def query_vectors(self, queries: Tensor) -> Tensor: ...      # int64 [n] -> float32 [n, d]
@@ -34,6 +34,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -133,6 +135,23 @@ class Recommender(nn.Module):
         """Return a new parameter [rows, width], Xavier-uniform from this model's own generator."""
         values = torch.empty(rows, width)
         return nn.Parameter(nn.init.xavier_uniform_(values, generator=self.generator(name)))
+
+    def id_embedding(self, name: str, rows: npt.NDArray[np.int64], width: int) -> nn.Parameter:
+        """Return a new parameter with a row for each user or item; 0 for ids without a train row, else as `embedding`.
+
+        Nothing is learned about an id that no train row holds. Its random start would order such items by chance, the
+        same for a whole run and without a word; from 0, what has no other source of knowledge scores alike, and equal
+        scores are counted and ordered by the seeded order of the catalogue (docs/protocol.md, "Ties").
+
+        Args:
+            name: Of the parameter.
+            rows: int64 [n], train rows of each user or item: `view.user_count` or `view.item_count`.
+            width: d.
+        """
+        embedding = self.embedding(name, len(rows), width)
+        with torch.no_grad():
+            embedding[torch.from_numpy(rows == 0)] = 0.0
+        return embedding
 
     def linear(self, name: str, inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
         """Return a new linear layer, weight Xavier-uniform from this model's own generator, bias zero."""

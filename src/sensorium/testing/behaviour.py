@@ -16,9 +16,10 @@ from sensorium.evaluation.ranking import rank
 from sensorium.evaluation.results import measure
 from sensorium.evaluation.tasks import task_from_rows
 from sensorium.recommenders.base import RANKING_TERM, Backbone, Recommender
-from sensorium.testing.data import TinyData, relabelled, tiny_data, view_of_rows
+from sensorium.testing.data import TinyData, relabelled, tiny_data, view_of_rows, without_content
 from sensorium.testing.stored import other_held_out_rows, stored_view
 from sensorium.testing.subject import (
+    VECTOR_TOLERANCE,
     ContractError,
     NotApplicable,
     Subject,
@@ -118,6 +119,26 @@ def check_full_user(subject: Subject) -> None:
     """TR-1: with a user who has every item, training ends, and all scores are finite."""
     view = view_of_rows([0, 0, 0, 1, 2], [0, 1, 2, 1, 2], users=3, items=3)
     require_finite(all_scores(subject.train(view, epochs=3)), "the scores with a user who has everything")
+
+
+def check_unknown_items(subject: Subject) -> None:
+    """Items of which nothing is known, no train row and no content, score alike, as built and after training.
+
+    Else they are ordered by the random numbers that the model started from, the same for everybody and without a word.
+    """
+    view = subject.view
+    unknown = np.union1d(np.flatnonzero(view.item_count == 0), [0, view.n_items // 2])
+    kept = ~np.isin(view.item, unknown)
+    view = replace(view, user=view.user[kept], item=view.item[kept], timestamp=None)
+    for item in unknown:
+        view = without_content(view, item)
+    for model, when in ((subject.build(view), "as built"), (subject.train(view), "after an epoch")):
+        found = all_scores(model)[:, unknown]
+        sentence = (
+            f"{when}, items without a train row and without content score differently: start the rows of such ids at 0 "
+            "(Recommender.id_embedding)"
+        )
+        require_close(found, found[:, :1].expand_as(found), VECTOR_TOLERANCE, sentence)
 
 
 def check_relabelling(subject: Subject) -> None:

@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     "batch weight": behaviour.check_batch_weight,
     "edge weight": behaviour.check_edge_weight,
     "full user": behaviour.check_full_user,
+    "unknown items": behaviour.check_unknown_items,
     "relabelling": behaviour.check_relabelling,
     "better than chance": behaviour.check_better_than_chance,
     "masked content": content.check_masked_content,

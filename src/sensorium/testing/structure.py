@@ -17,6 +17,7 @@ from sensorium.core.errors import ConfigError, SensoriumError
 from sensorium.core.files import read_safetensors, write_json, write_safetensors
 from sensorium.recommenders.base import AnswersHistory, Backbone, ModelInfo, ScoresItself
 from sensorium.testing.subject import (
+    VECTOR_TOLERANCE,
     ContractError,
     NotApplicable,
     Subject,
@@ -27,7 +28,6 @@ from sensorium.testing.subject import (
 )
 from sensorium.testing.transport import save_view
 
-VECTOR_TOLERANCE = 1e-5
 RELOAD_TOLERANCE = 1e-6
 
 

@@ -19,6 +19,9 @@ from sensorium.testing.data import tiny_data
 from sensorium.training.config import OptimizerConfig, TrainingConfig
 from sensorium.training.protocols import TrainingData
 
+VECTOR_TOLERANCE = 1e-5
+"""How far scores may differ that are equal by their formula."""
+
 
 class ContractError(AssertionError):
     """A model breaks the contract of `recommenders.base`; the message says which part and by how much."""

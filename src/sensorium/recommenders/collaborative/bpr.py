@@ -40,8 +40,8 @@ class BPR(Backbone):
 
     def __init__(self, view: TrainView, config: Config) -> None:
         super().__init__(view, config)
-        self.user_embedding = self.embedding("user_embedding", view.n_users, config.dim)
-        self.item_embedding = self.embedding("item_embedding", view.n_items, config.dim)
+        self.user_embedding = self.id_embedding("user_embedding", view.user_count, config.dim)
+        self.item_embedding = self.id_embedding("item_embedding", view.item_count, config.dim)
 
     def represent(self) -> Representations:
         """Return the embeddings themselves: user [U, d], item [I, d]."""

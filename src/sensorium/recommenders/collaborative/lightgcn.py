@@ -23,12 +23,13 @@ from torch import Tensor
 from sensorium.data.batches import Batch
 from sensorium.data.view import TrainView
 from sensorium.nn.losses import bpr, embedding_norm
-from sensorium.nn.propagation import bipartite_adjacency, lightgcn
-from sensorium.recommenders.base import RANKING_TERM, Backbone, ModelInfo, Recommender, Representations
+from sensorium.nn.propagation import lightgcn
+from sensorium.recommenders.base import RANKING_TERM, ModelInfo, Recommender, Representations
+from sensorium.recommenders.collaborative.graph import GraphBackbone
 from sensorium.recommenders.collaborative.pairs import gather_nodes
 
 
-class LightGCN(Backbone):
+class LightGCN(GraphBackbone):
     """Linear graph convolution over the user–item graph."""
 
     info = ModelInfo(
@@ -50,16 +51,8 @@ class LightGCN(Backbone):
 
     def __init__(self, view: TrainView, config: Config) -> None:
         super().__init__(view, config)
-        self.user_embedding = self.embedding("user_embedding", view.n_users, config.dim)
-        self.item_embedding = self.embedding("item_embedding", view.n_items, config.dim)
-        self._rows = (view.user, view.item)
-        self.set_edge_weight(None)
-
-    def set_edge_weight(self, weight: Tensor | None) -> None:
-        """Build the graph anew with a weight for each train row of the view: float32 [E], or None for 1."""
-        values = None if weight is None else weight.detach().cpu().numpy()
-        self._adjacency = bipartite_adjacency(*self._rows, values, self.n_users, self.n_items)
-        self._forget_vectors()
+        self.user_embedding = self.id_embedding("user_embedding", view.user_count, config.dim)
+        self.item_embedding = self.id_embedding("item_embedding", view.item_count, config.dim)
 
     def represent(self) -> Representations:
         """Return the propagated vectors: user [U, d], item [I, d]."""

@@ -60,8 +60,8 @@ class VBPR(Backbone):
     def __init__(self, view: TrainView, config: Config) -> None:
         super().__init__(view, config)
         self.content = ItemContent(view, config.features, model="vbpr", protocol=config.protocol)
-        self.user_embedding = self.embedding("user_embedding", view.n_users, 2 * config.dim)
-        self.item_embedding = self.embedding("item_embedding", view.n_items, config.dim)
+        self.user_embedding = self.id_embedding("user_embedding", view.user_count, 2 * config.dim)
+        self.item_embedding = self.id_embedding("item_embedding", view.item_count, config.dim)
         self.projection = self.linear("projection", self.content.width, config.dim)
         if config.bias:
             self.item_bias = torch.nn.Parameter(torch.zeros(view.n_items))
