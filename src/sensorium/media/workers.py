@@ -11,6 +11,7 @@ short clip.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import signal
@@ -58,11 +59,17 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """End all processes at once, whatever they do."""
+        """End all processes at once, whatever they do; calls under way get their error."""
         self._closed = True
         for worker in list(self._alive):
-            worker.end()
-        self._alive.clear()
+            worker.process.kill()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (idle := self._seats.get_nowait()) is not None:
+                    idle.end()
+                    self._alive.discard(idle)
+        for _ in range(self.processes):
+            self._seats.put(None)  # whoever waits for a place is told that there is none
 
     def call(self, function: Callable[..., R], *arguments: Any, source: str | Path = "") -> R:
         """Do `function(*arguments)` in a process and return its result; wait while all are busy.
