@@ -11,8 +11,9 @@ from scipy.sparse import csr_matrix
 from sensorium.core.errors import DataError
 from sensorium.core.seeds import catalogue_order
 from sensorium.recommenders.base import AnswersHistory, scores
-from sensorium.recommenders.collaborative import itemknn
+from sensorium.recommenders.collaborative import overlaps
 from sensorium.recommenders.collaborative.itemknn import ItemKNN, nearest_neighbours
+from sensorium.recommenders.collaborative.neighbours import Neighbours
 from sensorium.testing import tiny_view
 
 Integers = npt.NDArray[np.int64]
@@ -35,7 +36,7 @@ def reference(matrix: npt.NDArray[np.float32], k: int, shrink: float, tie_order:
     return result
 
 
-def dense(found: itemknn.Neighbours, n_items: int) -> npt.NDArray[np.float32]:
+def dense(found: Neighbours, n_items: int) -> npt.NDArray[np.float32]:
     parts = (found.similarity, found.neighbour, found.neighbour_offset)
     return csr_matrix(parts, (n_items, n_items)).toarray()
 
@@ -57,7 +58,7 @@ def test_equals_the_definition(
     matrix = (np.random.default_rng(seed).random((users, items)) < density).astype(np.float32)
     order = catalogue_order(items, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(itemknn, "BLOCK_COUNTS", block)
+        patch.setattr(overlaps, "BLOCK_COUNTS", block)
         found = nearest_neighbours(csr_matrix(matrix), k=k, shrink=shrink, tie_order=order)
     assert np.array_equal(dense(found, items), reference(matrix, k, shrink, order))
 
