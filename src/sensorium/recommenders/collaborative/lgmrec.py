@@ -13,14 +13,15 @@ for any number of modalities.
     HCL = sum over pairs m < n of modalities, over the batch's users and over its positive items, of
           -log( exp(cos(g^m_b, g^n_b) / t) / sum_c exp(cos(g^m_b, g^n_c) / t) )      c: all users, or all items; t = .2
 
-HCL needs B x U and B x I cosines. They are made in blocks of anchors and made again for the gradient, so that neither
-is ever held whole; what a user or an item that stands twice in a batch adds is computed once and counted twice.
+HCL needs B x U and B x I cosines. They are made in blocks of anchors, each with its part of the gradient, so that
+neither is ever held whole; what a user or an item that stands twice in a batch adds is computed once and counted twice.
 Evaluation has no noise: the published scores were drawn anew at each call.
 """
 
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,6 @@ from pydantic import Field
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from sensorium.data.batches import Batch
 from sensorium.data.view import TrainView
@@ -164,30 +164,37 @@ def contrast_with_all(anchors: Tensor, nodes: Tensor, ids: Tensor, temperature: 
         temperature: t.
     """
     distinct, count = torch.unique(ids, return_counts=True)
-    block = max(1, BLOCK_COSINES // len(nodes))
-    parts = []
-    for rows, counts in zip(torch.split(distinct, block), torch.split(count, block), strict=True):
-        if len(distinct) <= block:
-            parts.append(_contrast_of_block(anchors[rows], nodes, rows, counts, temperature))
-        else:  # cosines are made again for the gradient, so that one block is held at a time
-            made_again = checkpoint(
-                _contrast_of_block,
-                anchors[rows],
-                nodes,
-                rows,
-                counts,
-                temperature,
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
-            parts.append(made_again)
-    return torch.stack(parts).sum()
+    total: Tensor = _Contrast.apply(anchors[distinct], nodes, distinct, count, temperature)  # type: ignore[no-untyped-call]
+    return total
 
 
-def _contrast_of_block(anchors: Tensor, nodes: Tensor, ids: Tensor, count: Tensor, temperature: float) -> Tensor:
-    """Return the sum for the anchors [b, d] of the nodes int64 [b], each `count` times."""
-    each = functional.cross_entropy(anchors @ nodes.T / temperature, ids, reduction="none")
-    return (count * each).sum()
+class _Contrast(torch.autograd.Function):
+    """The contrast of chosen anchors with all nodes; one block of anchors has its cosines in memory at a time.
+
+    The gradient is made on the way, from the same shares p = softmax: with q = p - 1[c = id], each times the count,
+    it is q N / t for the anchors and q^T A / t for the nodes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, anchors: Tensor, nodes: Tensor, ids: Tensor, count: Tensor, temperature: float) -> Tensor:
+        rows = max(1, BLOCK_COSINES // len(nodes))
+        to_anchors, to_nodes, total = torch.empty_like(anchors), torch.zeros_like(nodes), nodes.new_zeros(())
+        for start in range(0, len(ids), rows):
+            part = slice(start, start + rows)
+            shares = torch.log_softmax(anchors[part] @ nodes.T / temperature, dim=1)
+            own = ids[part].unsqueeze(1)
+            weight = count[part].unsqueeze(1) / temperature
+            total -= (count[part] * shares.gather(1, own).squeeze(1)).sum()
+            shares = shares.exp_().scatter_add_(1, own, -torch.ones_like(own, dtype=shares.dtype)).mul_(weight)
+            to_anchors[part] = shares @ nodes
+            to_nodes += shares.T @ anchors[part]
+        ctx.save_for_backward(to_anchors, to_nodes)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        to_anchors, to_nodes = ctx.saved_tensors
+        return gradients[0] * to_anchors, gradients[0] * to_nodes, None, None, None
 
 
 def unit_rows(rows: Tensor) -> Tensor:
