@@ -187,10 +187,11 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         with av.open(str(path), metadata_errors="replace") as container:
             streams = [stream for stream in container.streams.video if not _is_cover(stream)]
             if not streams:
-                detail = "it holds sound but no pictures" if container.streams.audio else "it holds no pictures"
-                raise MediaError("undecodable", detail, str(path))
+                if not container.streams:
+                    raise ValueError("no track is found in it")
+                raise MediaError("undecodable", "it holds sound but no pictures", str(path))
             if streams[0].codec_context is None or not streams[0].width:
-                raise MediaError("undecodable", "its pictures have no size or no known codec", str(path))
+                raise ValueError("its pictures have no size or no known codec")
             if streams[0].width * streams[0].height > MAX_PIXELS:
                 raise MediaError(
                     "too_large", f"its pictures have more than {MAX_PIXELS // 1_000_000} megapixels", str(path)

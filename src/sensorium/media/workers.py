@@ -173,7 +173,10 @@ def _serve(pipe: connection.Connection) -> None:
             function, arguments = pipe.recv()
         except (EOFError, ConnectionError):
             return
-        pipe.send(_attempt(function, arguments))
+        except Exception:  # noqa: BLE001 - the function cannot be imported here; it is raised again on the other side
+            pipe.send(("bug", traceback.format_exc()))
+        else:
+            pipe.send(_attempt(function, arguments))
 
 
 def _attempt(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
