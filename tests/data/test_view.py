@@ -9,7 +9,7 @@ from sensorium.core.errors import DataError
 from sensorium.data.dataset import Dataset
 from sensorium.data.features import add_features
 from sensorium.data.splits import TEST, TRAIN, VALID, make_split
-from sensorium.data.view import TrainView, train_view
+from sensorium.data.view import TrainView, permuted_features, train_view
 
 from .made import make_dataset, random_pairs
 
@@ -131,3 +131,20 @@ def test_no_row_of_valid_or_test_is_in_the_view(tmp_path: Path) -> None:
     for label in (VALID, TEST):
         held_out = split.part(label)
         assert not np.asarray(matrix[held_out.user, held_out.item]).any()
+
+
+def test_permuted_features_stay_together_and_with_their_presence(tmp_path: Path) -> None:
+    dataset = with_features(tmp_path / "d")
+    split = make_split(dataset, "column", seed=0)
+    view = train_view(dataset, split, seed=1)
+    permuted, again = permuted_features(view), permuted_features(view)
+    text, image = permuted.features["text"], permuted.features["image"]
+    before = view.features["image"].x.tolist()
+    order = [before.index(row) for row in image.x.tolist()]
+    assert sorted(order) == list(range(8)) != order
+    assert np.array_equal(text.x, view.features["text"].x[order])
+    assert np.array_equal(text.present, view.features["text"].present[order])
+    assert np.array_equal(again.features["image"].x, image.x)
+    assert np.array_equal(permuted.item, view.item)
+    other = permuted_features(train_view(dataset, split, seed=2))
+    assert not np.array_equal(other.features["image"].x, image.x)

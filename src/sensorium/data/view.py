@@ -7,7 +7,7 @@ with the same train rows give the same view, bit for bit, whatever their other r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 
 from sensorium.core.errors import DataError
 from sensorium.core.registry import did_you_mean
+from sensorium.core.seeds import numpy_generator
 from sensorium.data.dataset import Dataset, Features
 from sensorium.data.splits import TRAIN, Split
 
@@ -120,3 +121,31 @@ def train_view(dataset: Dataset, split: Split, *, features: Sequence[str] | None
         features=_LazyFeatures(dataset, known if features is None else features),
         attributes=dataset.attributes(),
     )
+
+
+def permuted_features(view: TrainView) -> TrainView:
+    """Return the view with the features of all items shuffled among them, for the question what right ones give.
+
+    One permutation, from the view's seed, for all features: an item's text and picture stay together, and go with what
+    is known of their presence to another item.
+    """
+    order = numpy_generator(view.seed, "permuted features").permutation(view.n_items)
+    return replace(view, features=_PermutedFeatures(view.features, order))
+
+
+class _PermutedFeatures(Mapping[str, Features]):
+    """Features whose rows stand in another order."""
+
+    def __init__(self, features: Mapping[str, Features], order: Integers) -> None:
+        self._features = features
+        self._order = order
+
+    def __getitem__(self, name: str) -> Features:
+        x, present = self._features[name]
+        return Features(x[self._order], present[self._order])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)

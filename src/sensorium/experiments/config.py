@@ -36,6 +36,9 @@ class DataConfig(Config):
     features: list[str] | None = Field(
         None, description="item features that models may read; null = all of the data set"
     )
+    permute_features: bool = Field(
+        False, description="every item gets another item's features: what right ones give is the difference"
+    )
 
 
 class EvaluationConfig(Config):

@@ -12,7 +12,7 @@ from sensorium.core.registry import did_you_mean
 from sensorium.data.catalogue import open_dataset
 from sensorium.data.dataset import Dataset
 from sensorium.data.splits import Split, make_split
-from sensorium.data.view import TrainView, train_view
+from sensorium.data.view import TrainView, permuted_features, train_view
 from sensorium.experiments.config import RunConfig
 from sensorium.recommenders.base import ModelInfo, Recommender
 
@@ -57,6 +57,8 @@ def set_up(config: RunConfig, dataset: Dataset | None = None, features: list[str
     chosen: Component = config.model
     names = config.data.features if features is None else features
     view = train_view(dataset, split, features=names, seed=config.seed)
+    if config.data.permute_features:
+        view = permuted_features(view)
     return Setup(config, dataset, split, view, chosen.target(view, chosen.config))
 
 
