@@ -124,8 +124,8 @@ class Shown:
         if len(self.pictures) <= most or self.clip is not None:
             return self
         kept = thin(range(len(self.pictures)), most)
-        each = len(self.indices) / len(self.pictures)  # frames of one picture: 1, or those of a strip
-        frames = [frame for place in kept for frame in self.indices[round(place * each) : round((place + 1) * each)]]
+        each = 1 if len(self.indices) == len(self.pictures) else STRIP  # frames of one picture
+        frames = [frame for place in kept for frame in self.indices[place * each : (place + 1) * each]]
         note = ("thinned", f"{len(kept)} of {len(self.pictures)} pictures, the judge takes no more")
         return Shown(self.cell, tuple(self.pictures[place] for place in kept), tuple(frames), None, (*self.notes, note))
 

@@ -187,8 +187,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         with av.open(str(path), metadata_errors="replace") as container:
             streams = [stream for stream in container.streams.video if not _is_cover(stream)]
             if not streams:
-                if not container.streams:
-                    raise ValueError("no track is found in it")
+                if not container.streams.audio:
+                    raise ValueError("it holds no pictures")
                 raise MediaError("undecodable", "it holds sound but no pictures", str(path))
             if streams[0].codec_context is None or not streams[0].width:
                 raise ValueError("its pictures have no size or no known codec")
@@ -265,12 +265,13 @@ def _info(container: InputContainer, stream: VideoStream, path: Path) -> VideoIn
 
 
 def _rate(stream: VideoStream, seconds: npt.NDArray[np.float64]) -> float:
-    """Return the average rate: the header's where it is sane, else that of the time stamps, else 25."""
+    """Return the average rate: the header's where the time stamps agree or are missing, else theirs, else 25."""
     told = float(stream.average_rate or 0)
-    if 0.01 <= told <= 1000:
-        return told
     span = np.nanmax(seconds) - np.nanmin(seconds) if np.isfinite(seconds).any() else 0.0
-    return float((len(seconds) - 1) / span) if span > 0 else 25.0
+    measured = float((len(seconds) - 1) / span) if span > 0 else 0.0
+    if told > 0 and (not measured or abs(measured - told) <= 0.01 * told):
+        return told
+    return measured or 25.0
 
 
 def _stored_rotation(path: Path) -> int:
