@@ -142,6 +142,20 @@ def check_device(name: str, cloud: GaussianCloud, device_types: frozenset[str]) 
         )
 
 
+def nothing(cloud: GaussianCloud, camera: Camera, bg: Background, want: Sequence[str]) -> RenderOut:
+    """Return the picture of a cloud without Gaussians, for back ends that cannot draw one."""
+    alpha = cloud.means.new_zeros(camera.height, camera.width)
+    return RenderOut(
+        rgb=background(bg, cloud).expand(camera.height, camera.width, 3),
+        alpha=alpha,
+        depth=torch.zeros_like(alpha) if "depth" in want else None,
+        means2d=cloud.means.new_zeros(0, 2),
+        radii=torch.zeros(0, dtype=torch.int32, device=alpha.device),
+        visible=torch.zeros(0, dtype=torch.bool, device=alpha.device),
+        n_isect=0,
+    )
+
+
 def try_two(backend: RasterBackend, device: str) -> tuple[bool, str]:
     """Draw two Gaussians and their gradient: the proof that `available` asks for. Never raises."""
     try:

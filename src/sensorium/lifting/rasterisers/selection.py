@@ -79,17 +79,21 @@ def select(name: str | None = None, device: str = "cpu") -> RasterBackend:
 
 @cache
 def _automatic(device: str) -> RasterBackend:
-    """Try the known back ends in order; the plain one always works."""
+    """Take the first of the preferred back ends that works; the plain one always does."""
+    order = PREFERRED.get(device, ("torch",))
+    chosen: RasterBackend | None = None
     refused = []
-    for name in PREFERRED.get(device, ("torch",)):
-        chosen, reason = availability(name, device)
-        if chosen is not None:
-            break
-        refused.append(Refused(name, reason))
-    else:
-        chosen = TorchRasteriser()
-    others = "".join(f"; not {other.name}: {other.reason}" for other in refused)
-    logger.info("rasteriser on %s: %s%s", device, chosen.name, others)
+    for name in (*order, *(name for name in registry.names(GROUP) if name not in order)):
+        if name not in order:
+            refused.append(Refused(name, "it draws elsewhere, or only when it is named"))
+        elif chosen is not None:
+            refused.append(Refused(name, "it is slower"))
+        else:
+            chosen, reason = availability(name, device)
+            refused += [] if chosen is not None else [Refused(name, reason)]
+    chosen = chosen or TorchRasteriser()
+    others = "; ".join(f"not {other.name}: {other.reason}" for other in refused)
+    logger.info("rasteriser on %s: %s (%s)", device, chosen.name, others)
     return chosen
 
 
