@@ -1,0 +1,112 @@
+"""The signals of the metric judge: what they are called, which way each may count, and for which dimensions.
+
+Signs are fixed beforehand, from what a signal means, and not by the data: in rated clips of few generators almost
+anything correlates with quality. The plain noise level, for one, goes *with* the rated quality of generated video,
+since it also measures detail; a free fit would reward added noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from sensorium.judging.metric.looking import without_bars
+from sensorium.judging.metric.movement import LEAST_FRAMES, measure_movement
+from sensorium.judging.metric.pictures import blockiness, measure_picture
+from sensorium.media.video import Pixels, resized
+
+VERSION = 1  # of all signals: changes whenever the same frames would give another number
+LONG_SIDE = 256
+
+Sign = Literal[-1, 0, 1]  # 0: either way
+
+IMAGING: Mapping[str, Sign] = {
+    "detail": 1,
+    "edge_sharpness": 1,
+    "high_frequencies": 1,
+    "noise": -1,
+    "temporal_noise": -1,
+    "clipped": -1,
+    "blockiness": -1,
+    "contrast": 0,
+}
+AESTHETIC: Mapping[str, Sign] = {
+    "edge_sharpness": 1,
+    "noise": -1,
+    "temporal_noise": -1,
+    "clipped": -1,
+    "blockiness": -1,
+    "brightness": 0,
+    "contrast": 0,
+    "colourfulness": 0,
+    "entropy": 0,
+    "balance": 0,
+}
+TEMPORAL: Mapping[str, Sign] = {
+    "warp_mean": -1,
+    "warp_max": -1,
+    "occlusion_mean": -1,
+    "occlusion_max": -1,
+    "change_mean": -1,
+    "change_max": -1,
+    "histogram_drift": -1,
+    "acceleration": -1,
+    "jerk": -1,
+    "interpolation": -1,
+}
+MOTION: Mapping[str, Sign] = {
+    "warp_mean": -1,
+    "occlusion_mean": -1,
+    "occlusion_max": -1,
+    "histogram_drift": -1,
+    "acceleration": -1,
+    "jerk": -1,
+    "interpolation": -1,
+    "dynamic_degree": 0,
+}
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What was measured on a clip.
+
+    Attributes:
+        values: By name; NaN where the clip gave no occasion to measure. Without movement signals where there are too
+            few frames.
+        frames: How many frames were looked at.
+    """
+
+    values: Mapping[str, float]
+    frames: int
+
+
+def measure(frames: Iterable[Pixels], *, long_side: int = LONG_SIDE) -> Signals:
+    """Measure all signals.
+
+    Args:
+        frames: The frames that are looked at, in the file's own size, uint8 [height, width, 3]; taken one at a time.
+        long_side: Larger frames are made smaller, to this size, for everything but blockiness.
+    """
+    small, blocks = [], []
+    for frame in frames:
+        blocks.append(blockiness(frame))
+        width, height = resized(frame.shape[1], frame.shape[0], long_side)
+        small.append(np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)))
+    grey = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in small]
+    crop = without_bars(grey)
+    pictures = [measure_picture(np.ascontiguousarray(crop.of(frame))) for frame in small]
+    values = {name: _mean([picture[name] for picture in pictures]) for name in pictures[0]}
+    values["blockiness"] = _mean(blocks)
+    if len(small) >= LEAST_FRAMES:
+        values |= measure_movement([np.ascontiguousarray(crop.of(frame)) for frame in grey])
+    return Signals(values, len(small))
+
+
+def _mean(values: list[float]) -> float:
+    """Return the mean of what could be measured."""
+    there = np.array(values)[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
