@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sensorium.core.config import Component, Config, dump, to_yaml
+from sensorium.core.config import Component, Config, apply_overrides, build, dump, load_yaml, to_yaml
 from sensorium.core.errors import DataError, RunError
 from sensorium.core.files import json_line, read_json, write_json, write_text
 from sensorium.core.progress import Progress
@@ -254,6 +254,19 @@ def usage_of(records: Iterable[Record], store: AnswerStore) -> Usage:
         if (response := store.read(key)) is not None:
             found += response.usage
     return found
+
+
+def planned(config: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> list[Planned]:
+    """Return what a configuration's run would take, dimension by dimension; nothing is asked, nothing is written.
+
+    Raises:
+        ConfigError: A wrong key.
+        DataError: No video matches a prompt.
+    """
+    tree = load_yaml(config) if isinstance(config, str | Path) else config
+    job = JudgeJob(build(JudgeConfig, apply_overrides(tree, overrides), source=str(config)))
+    job.prepare(None)
+    return job.planned()
 
 
 def raise_budget(path: str | Path, max_cost: float) -> None:

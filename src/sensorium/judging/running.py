@@ -60,7 +60,9 @@ class Way:
             version += "+answers-unseen"
         if self.repeats > 1:
             version += f"+mean-of-{self.repeats}"
-        return JudgeName(f"{judge.id}+{self.sampling(unit).name}", judge.family, version)
+        if not judge.caps.video_url:
+            version += f"+{self.sampling(unit).name}"
+        return JudgeName(judge.id, judge.family, version)
 
 
 class Execution:

@@ -1,0 +1,5 @@
+"""Fixtures of this room."""
+
+from .videos import judging
+
+__all__ = ["judging"]
