@@ -9,6 +9,7 @@ import typer
 
 from sensorium.cli.options import one_of
 from sensorium.cli.output import say, show_table, warn
+from sensorium.core.processes import speaks
 
 if TYPE_CHECKING:
     from sensorium.experiments.run import Run
@@ -56,6 +57,8 @@ def resume(path: Path = typer.Argument(..., metavar="RUN", help="folder of a run
 
 
 def _show_run(done: Run) -> None:
+    if not speaks():  # one of several processes, and not the first
+        return
     test = done.result["test"]
     rows = [[name, f"{value:.4f}" if value is not None else "–"] for name, value in test["metrics"].items()]
     selection = done.result["selection"]

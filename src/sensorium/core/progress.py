@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import TypeVar
 
+from sensorium.core.processes import speaks
 from sensorium.core.resources import readable_seconds
 
 T = TypeVar("T")
@@ -16,8 +17,8 @@ T = TypeVar("T")
 class Progress:
     """A progress bar as a context manager: `with Progress(100, "encode") as bar: bar.advance(4, rejected=1)`.
 
-    Off a terminal nothing is printed. Bars don't nest: an inner one draws over the outer one, which shows again at
-    its next step.
+    Off a terminal nothing is printed, nor by any but the first of the processes that work together. Bars don't nest: an
+    inner one draws over the outer one, which shows again at its next step.
     """
 
     def __init__(self, total: int | None, label: str, *, unit: str = "it", every: float = 0.1) -> None:
@@ -25,7 +26,7 @@ class Progress:
         self._every = every
         self._done, self._shown_at, self._width = 0, 0.0, 0
         self._values: dict[str, object] = {}
-        self._live = sys.stderr.isatty()
+        self._live = sys.stderr.isatty() and speaks()
 
     def __enter__(self) -> Progress:
         self._start = time.monotonic()

@@ -34,10 +34,17 @@ _RECORDED_PACKAGES = ("torch", "numpy", "scipy", "polars", "lightning-fabric", "
 
 
 class RunDirectory:
-    """The directory of one job. Make it with `create` or `open`."""
+    """The directory of one job. Make it with `create` or `open`.
 
-    def __init__(self, path: Path) -> None:
+    Attributes:
+        path: The folder.
+        writes: False for one of several processes that work on the job together and is not the first of them
+            (`core.processes`): it reads what is there, and all that would write does nothing.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
 
     @classmethod
     def create(cls, path: str | Path, config: Mapping[str, Any]) -> RunDirectory:
@@ -74,13 +81,13 @@ class RunDirectory:
             raise RunError(f"{path} is not empty and holds no run: choose another folder")
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDirectory:
+    def open(cls, path: str | Path, *, writes: bool = True) -> RunDirectory:
         """Open a run that exists.
 
         Raises:
             RunError: The folder holds no run, or one that a later release wrote.
         """
-        run = cls(Path(path))
+        run = cls(Path(path), writes=writes)
         if not (run.path / "config.yaml").is_file():
             raise RunError(f"{path} holds no run: there is no config.yaml")
         written = read_json(run.path / "environment.json")
@@ -108,6 +115,9 @@ class RunDirectory:
         Raises:
             RunError: Another process works here; the message holds its number.
         """
+        if not self.writes:  # the first process holds it
+            yield
+            return
         with (self.path / "lock").open("a+") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,6 +135,8 @@ class RunDirectory:
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add one line to a log and flush it to the disk."""
+        if not self.writes:
+            return
         with (self.path / name).open("a", encoding="utf-8") as handle:
             handle.write(json_line(record) + "\n")
             handle.flush()
@@ -144,6 +156,8 @@ class RunDirectory:
         Raises:
             RunError: The log has fewer lines.
         """
+        if not self.writes:
+            return
         lines = self._lines(name)
         if len(lines) < count:
             raise RunError(
@@ -180,7 +194,8 @@ class RunDirectory:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the outcome: with it the run is complete."""
-        write_json(self.path / "result.json", {"format_version": FORMAT_VERSION, **result})
+        if self.writes:
+            write_json(self.path / "result.json", {"format_version": FORMAT_VERSION, **result})
 
     def write_environment(self) -> None:
         """Write the versions and the class of machine that compute this run."""

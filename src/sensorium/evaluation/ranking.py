@@ -3,7 +3,8 @@ candidates.
 
 Queries go through in blocks (query vectors, masks), blocks in tiles (scores, choice): no users x items matrix is ever
 held. Equal scores are ordered by one seeded permutation of the catalogue (docs/protocol.md), so that a scorer that
-knows nothing gets chance.
+knows nothing gets chance. Processes that work together (`core.processes`) rank a shard of the queries each, and every
+one of them gets all lists: the same call in all of them gives the lists of one process.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy.typing as npt
 import torch
 
 from sensorium.core.errors import TrainingError
+from sensorium.core.processes import processes
 from sensorium.core.resources import require_memory
 from sensorium.core.seeds import catalogue_order
 from sensorium.evaluation.results import RankingResult, measure
 from sensorium.evaluation.scoring import Catalogue, Scorer, evaluating
-from sensorium.evaluation.tasks import RankingTask
+from sensorium.evaluation.tasks import RankingTask, shard
 from sensorium.evaluation.topk import Chooser
 
 Integers = npt.NDArray[np.int64]
@@ -109,6 +111,20 @@ def rank(scorer: Scorer, task: RankingTask, *, k: int, tie_order: Integers, bloc
     """
     if k < 1 or block < 1:
         raise ValueError(f"k and block must be at least 1, they are {k} and {block}")
+    everyone = processes()
+    if everyone.alone:
+        return _rank(scorer, task, k, tie_order, block)
+    own = _rank(scorer, shard(task, everyone.rank, everyone.world), k, tie_order, block)
+    return Ranked(
+        *(
+            torch.cat(everyone.gather(torch.from_numpy(part))).numpy()
+            for part in (own.items, own.scores, own.tie_at_cut)
+        )
+    )
+
+
+def _rank(scorer: Scorer, task: RankingTask, k: int, tie_order: Integers, block: int) -> Ranked:
+    """Rank in this process alone."""
     columns = None if task.candidates is None else np.flatnonzero(task.candidates)
     n = len(task)
     result = Ranked(

@@ -67,13 +67,15 @@ class RecommendJob:
         """Train, test, write: each step is done again as a whole when it was interrupted."""
         assert self.setup is not None  # prepare comes first
         setup = self.setup
-        Origin.of(setup.dataset, self.config.data.dataset, setup.features_read()).write(run.path)
+        if run.writes:
+            Origin.of(setup.dataset, self.config.data.dataset, setup.features_read()).write(run.path)
         trained, skipped = fit(setup, run)
         begun = time.perf_counter()
         tested = measure_test(setup)
         seconds = time.perf_counter() - begun
         cold = None if setup.split.cold_items is None else among_cold_items(setup, tested)
-        _write_tables(run.path, setup, tested, cold)
+        if run.writes:
+            _write_tables(run.path, setup, tested, cold)
         result = _result(setup, trained, skipped, tested, cold)
         _write_timing(run, len(tested.task), seconds, time.perf_counter() - begun)
         run.write_result(result)
@@ -138,6 +140,7 @@ def _result(
             "stopped": trained.stopped,
             "parameters": sum(parameter.numel() for parameter in setup.model.parameters()),
             "skipped_rows": skipped,
+            "repeats": trained.repeats,
         },
         "valid": _report(validate_best(setup)),
         "test": _report(tested.result),

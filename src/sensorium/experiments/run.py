@@ -4,7 +4,8 @@ left.
     run(config)     check everything, make the folder, take its lock, do the job, write the report
     resume(path)    the same from the second step on, from wherever the run stands
 
-What is done stands in the folder, never in the process: killed at any moment, a run goes on to the same numbers.
+What is done stands in the folder, never in the process: killed at any moment, a run goes on to the same numbers. Under
+`torchrun` several processes do this together, each on its share of the rows; the first one alone writes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.core.config import Config, build, dump
+from sensorium.core.processes import Processes, joined
 from sensorium.core.rundir import RunDirectory
 from sensorium.experiments.config import read_tree
 from sensorium.experiments.jobs import Job, job_class
@@ -65,9 +67,14 @@ def run(
     checked = build(cls.Config, tree, source=source)
     job = cls(checked)
     path = RUNS / job.folder_name() if out is None else Path(out)
-    RunDirectory.require_free(path)  # before data are read
-    job.prepare(None)
-    return _work(job, RunDirectory.create(path, dump(checked)))
+    with joined() as everyone:
+        if everyone.first:
+            RunDirectory.require_free(path)  # before data are read
+        _prepare(job, None, everyone)
+        if everyone.first:
+            RunDirectory.create(path, dump(checked))
+        everyone.wait()
+        return _work(job, RunDirectory.open(path, writes=everyone.first), everyone)
 
 
 def resume(path: str | Path) -> Run:
@@ -77,27 +84,44 @@ def resume(path: str | Path) -> Run:
         RunError: The folder holds no run, another process works on it, or its data have changed.
         TrainingError: Training could not go on.
     """
-    directory = RunDirectory.open(path)
+    with joined() as everyone:
+        return _resume(RunDirectory.open(path, writes=everyone.first), everyone)
+
+
+def _resume(directory: RunDirectory, everyone: Processes) -> Run:
     source = str(directory.path / "config.yaml")
     cls = job_class(directory.config, source)
     job = cls(build(cls.Config, directory.config, source=source))
     if directory.result is not None and (directory.path / "report.html").exists():
-        logger.info("%s is complete: nothing is left to do", path)
+        logger.info("%s is complete: nothing is left to do", directory.path)
         return _finished(directory, was_complete=True)
-    return _work(job, directory, prepare=True)
+    return _work(job, directory, everyone, prepare=True)
 
 
-def _work(job: Job, directory: RunDirectory, *, prepare: bool = False) -> Run:
+def _prepare(job: Job, directory: RunDirectory | None, everyone: Processes) -> None:
+    """Let the first process import data and fill caches, and the others find them."""
+    if everyone.first:
+        job.prepare(directory)
+    everyone.wait()
+    if not everyone.first:
+        job.prepare(directory)
+
+
+def _work(job: Job, directory: RunDirectory, everyone: Processes, *, prepare: bool = False) -> Run:
     """Do what is left under the run's lock: the job, and then the page."""
     with directory.lock():
-        for begun in directory.path.glob(".*.tmp"):  # what a killed process had begun to write
-            begun.unlink()
+        if directory.writes:
+            for begun in directory.path.glob(".*.tmp"):  # what a killed process had begun to write
+                begun.unlink()
+        everyone.wait()
         was_complete = directory.result is not None
         if not was_complete:
             if prepare:
-                job.prepare(directory)
+                _prepare(job, directory, everyone)
             job.work(directory)
-        job.write_report(directory.path)
+        if directory.writes:
+            job.write_report(directory.path)
+        everyone.wait()
     return _finished(directory, was_complete=was_complete)
 
 

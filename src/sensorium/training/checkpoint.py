@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sensorium.core.errors import RunError, TrainingError
 from sensorium.core.files import atomic_path, read_json, read_safetensors, write_json, write_safetensors
+from sensorium.core.processes import Processes
 from sensorium.core.rundir import environment
 
 FORMAT_VERSION = 1
@@ -79,10 +80,11 @@ class RunStates:
     Args:
         run: The run's folder.
         fingerprint: A digest of all that a continued training must share with the one that it continues.
+        everyone: The processes that train together: all read, the first one writes.
     """
 
-    def __init__(self, run: Path, fingerprint: str) -> None:
-        self._run, self._folder, self._fingerprint = run, run / "checkpoint", fingerprint
+    def __init__(self, run: Path, fingerprint: str, everyone: Processes = Processes()) -> None:  # noqa: B008 - frozen
+        self._run, self._folder, self._fingerprint, self._everyone = run, run / "checkpoint", fingerprint, everyone
         self._release = environment()["packages"]["sensorium"]
 
     def load(self, model: nn.Module, others: Mapping[str, Any]) -> Counters:
@@ -96,6 +98,7 @@ class RunStates:
             RunError: The checkpoint has another format, belongs to other settings, or does not fit the model.
         """
         if not (self._folder / "state.json").exists():
+            self._everyone.wait()
             self._sweep(keep=())
             return Counters()
         state = read_json(self._folder / "state.json")
@@ -118,15 +121,23 @@ class RunStates:
                 part.load_state_dict(unpack(state["states"][name], tensors))
         except (RuntimeError, ValueError, KeyError) as error:
             raise RunError(f"{self._folder} does not fit this model: {' '.join(str(error).split())}") from error
+        self._everyone.wait()
         self._tidy(counters)
         return counters
 
     def keep_best(self, model: nn.Module, epoch: int) -> None:
         """Write the model's state as that of `epoch`. It becomes the best one when the next checkpoint names it."""
-        write_safetensors(self._model_file(epoch), tensors_of(model), {"epoch": str(epoch)})
+        if self._everyone.first:
+            write_safetensors(self._model_file(epoch), tensors_of(model), {"epoch": str(epoch)})
 
     def save(self, model: nn.Module, others: Mapping[str, Any], counters: Counters) -> None:
-        """Write a checkpoint after the epoch `counters.epoch`."""
+        """Write a checkpoint after the epoch `counters.epoch`; when this returns, every process can read it."""
+        if self._everyone.first:
+            self._write(model, others, counters)
+            self._tidy(counters)
+        self._everyone.wait()
+
+    def _write(self, model: nn.Module, others: Mapping[str, Any], counters: Counters) -> None:
         if counters.best_epoch != counters.epoch:
             write_safetensors(self._model_file(counters.epoch), tensors_of(model), {"epoch": str(counters.epoch)})
         tensors: dict[str, Tensor] = {}
@@ -142,7 +153,6 @@ class RunStates:
                 "states": states,
             },
         )
-        self._tidy(counters)
 
     def restore_best(self, model: nn.Module, counters: Counters) -> None:
         """Put the best state into the model."""
@@ -157,6 +167,8 @@ class RunStates:
 
     def _tidy(self, counters: Counters) -> None:
         """Show the best state at its public place, and remove what the checkpoint does not name."""
+        if not self._everyone.first:
+            return
         keep = [self._model_file(counters.epoch), self._optimizer_file(counters.epoch)]
         if counters.best_epoch is not None:
             best = self._model_file(counters.best_epoch)
@@ -169,6 +181,8 @@ class RunStates:
 
     def _sweep(self, keep: Iterable[Path]) -> None:
         """Remove files that no checkpoint names, and what a killed process had begun to write."""
+        if not self._everyone.first:
+            return
         public = self._run / BEST_WEIGHTS
         begun = [*self._folder.glob(".*.tmp"), *public.parent.glob(f".{public.name}.*.tmp")]
         for path in {*self._folder.glob("*.safetensors"), *begun} - set(keep):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from sensorium.core.errors import ConfigError
 from sensorium.core.seeds import derive
@@ -39,7 +41,9 @@ def make_fabric(config: TrainingConfig) -> Fabric:
         raise ConfigError("training.precision is 16-mixed, which needs a GPU: use bf16-mixed or 32")
     device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     precision: Any = "32-true" if config.precision == "32" else config.precision
-    return Fabric(accelerator=device, devices=1, precision=precision)
+    place: Any = [int(os.environ.get("LOCAL_RANK", "0"))] if device == "cuda" else 1
+    # Under torchrun Fabric would take the group of processes into its own hands; `parallel.py` has it.
+    return Fabric(accelerator=device, devices=place, precision=precision, plugins=LightningEnvironment())
 
 
 @contextmanager

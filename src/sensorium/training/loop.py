@@ -6,7 +6,8 @@
 
 An epoch is one round where any phase makes passes, else `steps_per_epoch` rounds. A phase that takes a number of steps
 walks on through its batches over rounds and epochs. Each step draws from (seed, phase, pass, batch) and from nothing
-that came before it, so that training goes on from a checkpoint to the same numbers, bit by bit on a CPU.
+that came before it, so that training goes on from a checkpoint to the same numbers, bit by bit on a CPU. Of several
+processes (`parallel.py`) each computes the loss of its slice of a batch, all take the same step, the first one writes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal
 
 import torch
+from torch import Tensor
 
 from sensorium.core.config import dump
 from sensorium.core.errors import TrainingError
 from sensorium.core.files import digest
+from sensorium.core.processes import Slice, computing, joined, processes
 from sensorium.core.progress import Progress
 from sensorium.core.resources import peak_memory
 from sensorium.core.rundir import RunDirectory
@@ -32,6 +35,7 @@ from sensorium.training.config import TrainingConfig
 from sensorium.training.device import make_fabric, repeatable, seed_everything
 from sensorium.training.monitor import BadTerm, LossMonitor, first_non_finite, stack_terms
 from sensorium.training.optimizers import ActivePhase, activate
+from sensorium.training.parallel import agreed, average_gradients, average_terms, take_slice
 from sensorium.training.protocols import AddsToValidation, BeginsEpochs, M, Phase, Trainable, TrainingData
 from sensorium.training.schedules import learning_rate_factor
 from sensorium.training.selection import Constraint, improves
@@ -52,6 +56,7 @@ class TrainingResult:
         epochs: Epochs trained in all.
         stopped: "patience" or "epochs" (all were used up); "complete" for a model that needs no training.
         validation: All numbers of the selected state's validation; None stands for one that was not finite.
+        repeats: Whether the same seed gives the same numbers again (on a CPU, bit by bit).
     """
 
     best_epoch: int
@@ -59,6 +64,7 @@ class TrainingResult:
     epochs: int
     stopped: Reason
     validation: dict[str, float | None]
+    repeats: bool = True
 
 
 def train(
@@ -73,7 +79,8 @@ def train(
 ) -> TrainingResult:
     """Train a model, and leave its best state in it.
 
-    A run that has a checkpoint is continued from there; one that has none is begun anew.
+    A run that has a checkpoint is continued from there; one that has none is begun anew. Under `torchrun` every process
+    calls this, with the same arguments.
 
     Args:
         model: A module with `phases()`.
@@ -90,16 +97,17 @@ def train(
         RunError: The run's checkpoint cannot be continued.
         KeyboardInterrupt: With the command that resumes, when the user stopped it.
     """
-    loop = _Loop(model, data, config, selection, constraint, seed, run)
-    try:
-        with repeatable(loop.fabric.device):
-            return loop.run_all()
-    except KeyboardInterrupt:
-        if run is None:
-            raise
-        raise KeyboardInterrupt(
-            f"interrupted in epoch {loop.counters.epoch + 1}; resume with: sensorium resume {run.path}"
-        ) from None
+    with joined():
+        loop = _Loop(model, data, config, selection, constraint, seed, run)
+        try:
+            with repeatable(loop.fabric.device):
+                return loop.run_all()
+        except KeyboardInterrupt:
+            if run is None:
+                raise
+            raise KeyboardInterrupt(
+                f"interrupted in epoch {loop.counters.epoch + 1}; resume with: sensorium resume {run.path}"
+            ) from None
 
 
 class _Loop(Generic[M]):
@@ -117,13 +125,14 @@ class _Loop(Generic[M]):
     ) -> None:
         self.model, self.data, self.config = model, data, config
         self.selection, self.constraint, self.seed, self.run = selection, constraint, seed, run
+        self.everyone = processes()
         self.fabric = make_fabric(config)
         model.to(self.fabric.device)
         self.phases = activate(_phases_of(model), model, data.batches, config, self.fabric)
         self.states: MemoryStates | RunStates = MemoryStates()
         if run is not None and config.checkpoint != "none":
             asked = [dump(config), asdict(selection), dump(constraint) if constraint else None, seed]
-            self.states = RunStates(run.path, digest(asked, [phase.name for phase in self.phases]))
+            self.states = RunStates(run.path, digest(asked, [phase.name for phase in self.phases]), self.everyone)
         self.others: dict[str, Any] = {f"phase-{phase.name}": phase.optimizer for phase in self.phases}
         self.others["precision"] = self.fabric.strategy.precision  # the loss scale of 16-bit training
         self.counters = self.states.load(model, self.others)
@@ -147,7 +156,8 @@ class _Loop(Generic[M]):
         self.model.eval()
         value = counters.best[self.selection.name]
         assert value is not None  # a state without it is never selected
-        return TrainingResult(counters.best_epoch, value, counters.epoch, stopped, dict(counters.best))
+        repeats = all(phase.phase.repeats for phase in self.phases)
+        return TrainingResult(counters.best_epoch, value, counters.epoch, stopped, dict(counters.best), repeats)
 
     def stop_reason(self) -> Reason | None:
         """Say why training is over, None while it is not."""
@@ -206,23 +216,37 @@ class _Loop(Generic[M]):
         for group in phase.optimizer.param_groups:
             group["lr"] = rate
         self._seed(step.phase, step.epoch, step.index)
-        batch = fabric.to_device(phase.batches.batch(step))
-        with fabric.autocast():
-            terms = phase.phase.loss(batch)
-            values = stack_terms(phase.name, terms)
+        taken, part = take_slice(phase.batches, step, self.everyone)
+        batch = fabric.to_device(taken)
+        if phase.phase.update is None:
+            with fabric.autocast(), computing(part):
+                terms = phase.phase.loss(batch)
+                values = stack_terms(phase.name, terms)
+        else:
+            with torch.no_grad():
+                terms = phase.phase.update(batch, rate)
+                values = stack_terms(phase.name, terms)
         phase.advance()
-        self._stop_if_bad(monitor.add(phase.name, phase.step, tuple(terms), values))
-        # Only this phase's parameters receive a gradient, whatever else the loss was computed from.
-        fabric.backward(values.sum(), inputs=phase.parameters)
+        self._stop_if_bad(monitor.add(phase.name, phase.step, tuple(terms), average_terms(values, part, self.everyone)))
+        if phase.phase.update is None:
+            self.descend(phase, values.sum(), part)
+        self.bar.advance(epoch=self.counters.epoch + 1, loss=monitor.latest, best=self._best_so_far())
+        return rate
+
+    def descend(self, phase: ActivePhase, loss: Tensor, part: Slice) -> None:
+        """Change a phase's parameters by the gradient of its loss.
+
+        Only these receive a gradient, whatever else the loss was computed from.
+        """
+        self.fabric.backward(loss, inputs=phase.parameters)
+        average_gradients(phase.parameters, part, self.everyone)
         if phase.settings.clip_norm:
-            fabric.clip_gradients(
+            self.fabric.clip_gradients(
                 self.model, phase.optimizer, max_norm=phase.settings.clip_norm, error_if_nonfinite=False
             )
         phase.fabric_optimizer.step()
         for parameter in phase.parameters:
             parameter.grad = None
-        self.bar.advance(epoch=self.counters.epoch + 1, loss=monitor.latest, best=self._best_so_far())
-        return rate
 
     def _seed(self, *keys: int | str) -> None:
         seed_everything(self.fabric.device, self.seed, *keys)
@@ -261,7 +285,8 @@ class _Loop(Generic[M]):
             own = _own_numbers(self.model)
         if both := sorted(numbers.keys() & own.keys()):
             raise TrainingError(f"{type(self.model).__name__} adds '{both[0]}' to the validation, which has it already")
-        return {name: float(value) if math.isfinite(value) else None for name, value in {**numbers, **own}.items()}
+        found = agreed({**numbers, **own}, self.everyone)
+        return {name: float(value) if math.isfinite(value) else None for name, value in found.items()}
 
     def _best_so_far(self) -> float | str:
         best = self.counters.best

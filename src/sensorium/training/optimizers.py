@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from lightning_fabric import Fabric
@@ -11,6 +12,7 @@ from torch import nn, optim
 
 from sensorium.core.config import nearest
 from sensorium.core.errors import ConfigError, TrainingError
+from sensorium.core.processes import processes
 from sensorium.training.config import OptimizerConfig, PhaseSettings, TrainingConfig
 from sensorium.training.protocols import BatchSource, Phase
 
@@ -66,7 +68,8 @@ def activate(
     """Give each phase its batches and its optimiser.
 
     Raises:
-        ConfigError: The configuration names a phase that the model has not, or rounds for one that makes passes.
+        ConfigError: The configuration names a phase that the model has not, rounds for one that makes passes, or
+            settings that a phase cannot work with.
         TrainingError: A phase has no batches, no parameters, parameters that are not the model's, or another's name.
     """
     names = [phase.name for phase in phases]
@@ -91,6 +94,13 @@ def activate(
         if problem or batches is None:
             raise TrainingError(f"phase '{phase.name}' of {type(model).__name__} {problem}")
         settings = config.settings(phase.name)
+        if unmet := _unmet(phase, settings, config):
+            raise ConfigError(f"training.{unmet} for phase '{phase.name}' of {type(model).__name__}")
+        if phase.update is not None and not processes().alone:
+            raise ConfigError(
+                f"phase '{phase.name}' of {type(model).__name__} takes its own steps in one process: start it without "
+                "torchrun"
+            )
         optimizer = build_optimizer(settings.optimizer, parameters, fused=config.precision != "16-mixed")
         stepper = fabric.setup_optimizers(optimizer)
         active.append(ActivePhase(phase, batches, parameters, optimizer, stepper, settings))
@@ -113,6 +123,15 @@ def _problem(
         return "has no batches: neither the phase nor the data brings any"
     if len(batches) == 0:
         return "has no batch: there is no row to train on"
+    return None
+
+
+def _unmet(phase: Phase, settings: PhaseSettings, config: TrainingConfig) -> str | None:
+    """Say which key does not have the value that a phase needs, as the middle of a sentence."""
+    for key, wanted in phase.needs.items():
+        value = attrgetter(key)(settings if key.split(".")[0] in PhaseSettings.model_fields else config)
+        if value != wanted:
+            return f"{key} is {value} and must be {wanted}"
     return None
 
 

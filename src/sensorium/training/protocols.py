@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -45,6 +45,10 @@ class Phase:
         loss: From a batch to named terms, each a tensor of one number; their sum is minimised.
         batches: Its batches; None takes those of the training data.
         steps: Steps in one round: a number, or "pass" for one pass over its batches.
+        update: A whole step instead of a loss, a gradient and an optimiser: changes the parameters by itself at the
+            learning rate that it is given, and returns the terms. For loops of a method's own; in one process only.
+        needs: What the training's configuration must say for it, by dotted key: {"optimizer.name": "sgd"}.
+        repeats: False when the same seed does not give the same bits on a CPU.
     """
 
     name: str
@@ -52,6 +56,9 @@ class Phase:
     loss: Callable[[Any], Terms]
     batches: BatchSource | None = None
     steps: int | Literal["pass"] = "pass"
+    update: Callable[[Any, float], Terms] | None = None
+    needs: Mapping[str, object] = field(default_factory=dict)
+    repeats: bool = True
 
 
 @runtime_checkable
