@@ -127,10 +127,7 @@ class PairBatches:
         Raises:
             IndexError: The pass has no such batch.
         """
-        if not 0 <= step.index < len(self):
-            raise IndexError(f"a pass has {len(self)} batches, there is no batch {step.index}")
-        start = step.index * self._batch_size
-        rows = self._order(step)[start : start + self._batch_size]
+        rows = self.rows(step)
         user = self._view.user[rows]
         generator = numpy_generator(step.seed, "negatives", step.phase, step.epoch, step.index)
         negatives = self._sampler.draw(user, self._n_negatives, generator)
@@ -138,6 +135,17 @@ class PairBatches:
         return Batch(
             _tensor(user[part]), _tensor(self._view.item[rows[part]]), _tensor(negatives[part]), _tensor(rows[part])
         )
+
+    def rows(self, step: Step) -> npt.NDArray[np.int64]:
+        """Return which train rows are in the whole batch of a step, int64 [B].
+
+        Raises:
+            IndexError: The pass has no such batch.
+        """
+        if not 0 <= step.index < len(self):
+            raise IndexError(f"a pass has {len(self)} batches, there is no batch {step.index}")
+        start = step.index * self._batch_size
+        return self._order(step)[start : start + self._batch_size]
 
     def _order(self, step: Step) -> npt.NDArray[np.int64]:
         """Return the order of a pass, int64 [rows]; each phase's latest one is kept."""

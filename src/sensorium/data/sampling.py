@@ -13,6 +13,7 @@ up in the sorted keys user * I + item.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -88,7 +89,6 @@ class NegativeSampler:
         self.candidates = np.flatnonzero(view.item_count)
         self.has_negatives = view.user_count < len(self.candidates)
         self._view = view
-        self._held = PairSet(view.user, view.item, view.n_users, view.n_items)
         self._uniform = not popularity_alpha
         weight = np.ones(len(self.candidates), dtype=np.int64)
         if not self._uniform:
@@ -96,6 +96,11 @@ class NegativeSampler:
             weight = np.maximum(np.rint(share / share.sum() * (WEIGHT_SUM // view.n_users)), 1).astype(np.int64)
         self._upto = np.cumsum(weight)  # [C], of each candidate and all before it
         self._rest: _Rest | None = None
+
+    @cached_property
+    def _held(self) -> PairSet:
+        """The train rows; made at the first draw."""
+        return PairSet(self._view.user, self._view.item, self._view.n_users, self._view.n_items)
 
     def draw(self, user: Integers, n: int, generator: np.random.Generator) -> Integers:
         """Return n negatives for each user, with replacement: int64 [B, n] for int64 [B].
