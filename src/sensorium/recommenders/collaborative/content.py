@@ -11,6 +11,8 @@ layers from `projections`; those that connect alike items take their graphs from
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import Literal
 
 import numpy as np
@@ -22,7 +24,6 @@ from torch import Tensor, nn
 
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.registry import did_you_mean
-from sensorium.core.seeds import catalogue_order
 from sensorium.data.dataset import Features
 from sensorium.data.view import TrainView
 from sensorium.nn.features import standardise
@@ -143,12 +144,13 @@ def item_graphs(view: TrainView, content: ItemContent, k: int | Mapping[str, int
         k: Neighbours of an item, itself included: for all modalities, or for each.
         weight: "binary" or "cosine".
     """
-    order = catalogue_order(view.n_items, view.seed)
     graphs = []
     for name, columns in content.columns.items():
         x, present = view.features[name]
         center = None if content.protocol == "mmrec" else content.mean[columns].numpy()
-        graphs.append(knn_graph(x, present, k if isinstance(k, int) else k[name], weight, center=center, order=order))
+        graphs.append(
+            knn_graph(x, present, k if isinstance(k, int) else k[name], weight, center=center, order=view.item_order)
+        )
     return graphs
 
 
@@ -170,10 +172,9 @@ def mixed_item_graph(view: TrainView, content: ItemContent, k: int, weights: Map
             f"model.modality_weights names {', '.join(weights)} and the model reads {', '.join(names)}: "
             "give a weight for each of them, or none at all"
         )
-    mixed = csr_matrix((view.n_items, view.n_items), dtype=np.float32)
-    for name, graph in zip(names, item_graphs(view, content, k, "binary"), strict=True):
-        mixed = mixed + weights.get(name, 1 / len(names)) * graph
-    return from_scipy(mixed)
+    graphs = item_graphs(view, content, k, "binary")
+    weighted = [weights.get(name, 1 / len(names)) * graph for name, graph in zip(names, graphs, strict=True)]
+    return from_scipy(reduce(add, weighted))
 
 
 def choose_features(view: TrainView, names: Sequence[str] | None, *, model: str) -> Mapping[str, Features]:
