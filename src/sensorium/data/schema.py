@@ -1,7 +1,8 @@
 """The shape of a data set on disk: one folder of Parquet tables, and `dataset.json` that describes them.
 
 dataset.json            what this is: name, licence, source, counts, checksums, sensitive columns, features
-interactions.parquet    user int32, item int32, [rating float32], [timestamp int64], [order int64], further columns
+interactions.parquet    user int32, item int32, [rating float32], [timestamp int64], [order int64], [weight float32],
+                        further columns
 items.parquet           item int32 0..I-1 in order, item_id text, [title, description, image, ...]
 users.parquet           user int32 0..U-1 in order, user_id text, [attributes]
 rejected.parquet        what was set aside, with file, row, column and reason
@@ -24,6 +25,9 @@ ITEMS = "items.parquet"
 USERS = "users.parquet"
 REJECTED = "rejected.parquet"
 DESCRIPTION = "dataset.json"
+
+WEIGHT = "weight"
+"""The column of interactions that says how far each row counts (`data.weights`)."""
 
 
 class SourceFile(Config):

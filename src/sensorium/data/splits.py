@@ -54,7 +54,8 @@ class Split:
         seed: Its seed.
         n_users: U of the data set.
         n_items: I of the data set.
-        row: int64 [n], row numbers in the file of interactions, ascending; rows that were left out are not there.
+        row: int64 [n], row numbers in the file of interactions, ascending; rows that were left out are not there. Rows
+            of added noise (`data.noise`) come last and have -1.
         user: int64 [n].
         item: int64 [n].
         label: int8 [n], TRAIN, VALID or TEST.
@@ -63,6 +64,7 @@ class Split:
         uses_future: Whether a train row may be later than another user's valid or test row.
         cold_items: bool [I], the items that were chosen to be cold, or None.
         notices: Sentences for reports: what was left out, what cannot be known, what the numbers may not be taken for.
+        injected: bool [n], rows of added noise, or None.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Split:
     uses_future: bool = False
     cold_items: npt.NDArray[np.bool_] | None = None
     notices: list[str] = field(default_factory=list)
+    injected: npt.NDArray[np.bool_] | None = None
 
     def part(self, label: int) -> Rows:
         """Return the rows with one label, in the order of the file."""

@@ -16,8 +16,10 @@ from scipy.sparse import csr_matrix
 
 from sensorium.core.errors import DataError
 from sensorium.core.registry import did_you_mean
+from sensorium.core.seeds import catalogue_order, numpy_generator
 from sensorium.core.seeds import numpy_generator
 from sensorium.data.dataset import Dataset, Features
+from sensorium.data.schema import WEIGHT
 from sensorium.data.splits import TRAIN, Split
 
 Integers = npt.NDArray[np.int64]
@@ -37,6 +39,7 @@ class TrainView:
         seed: Of the models that are built from this view.
         features: Name -> (x float32 [I, d], present bool [I]), read when first asked for.
         attributes: Name of a sensitive column -> (int64 [U], -1 = unknown; class names).
+        weight: float32 [E], how far each train row counts, where the data set says so (`data.weights`); or None.
     """
 
     n_users: int
@@ -47,6 +50,7 @@ class TrainView:
     seed: int
     features: Mapping[str, Features]
     attributes: Attributes
+    weight: npt.NDArray[np.float32] | None = None
 
     @cached_property
     def matrix(self) -> csr_matrix:
@@ -63,6 +67,16 @@ class TrainView:
     def item_count(self) -> Integers:
         """Train rows of each item, n_i: int64 [I]."""
         return np.bincount(self.item, minlength=self.n_items)
+
+    @cached_property
+    def item_order(self) -> Integers:
+        """Place of each item among equals, int64 [I], smaller first: what a model decides ties between items by."""
+        return catalogue_order(self.n_items, self.seed)
+
+    @cached_property
+    def user_order(self) -> Integers:
+        """Place of each user among equals, int64 [U], smaller first."""
+        return numpy_generator(self.seed, "user order", self.n_users).permutation(self.n_users).astype(np.int64)
 
 
 class _LazyFeatures(Mapping[str, Features]):
@@ -120,7 +134,17 @@ def train_view(dataset: Dataset, split: Split, *, features: Sequence[str] | None
         seed=seed,
         features=_LazyFeatures(dataset, known if features is None else features),
         attributes=dataset.attributes(),
+        weight=_weights(dataset, split, train),
     )
+
+
+def _weights(dataset: Dataset, split: Split, train: Integers) -> npt.NDArray[np.float32] | None:
+    """Return the weights of the train rows, in the view's order; 1 for one that has none."""
+    if WEIGHT not in dataset.interactions().collect_schema().names():
+        return None
+    column = dataset.interactions().select(WEIGHT).collect().to_series().fill_null(1.0).to_numpy()
+    row = split.row[train]
+    return np.where(row < 0, 1.0, column[row]).astype(np.float32)  # rows of added noise are in no file
 
 
 def permuted_features(view: TrainView) -> TrainView:

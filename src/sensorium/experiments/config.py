@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from sensorium.core.config import Component, Config, apply_overrides, build, component, dump, load_yaml
 from sensorium.core.errors import ConfigError
 from sensorium.core.files import digest
+from sensorium.data.noise import NoiseConfig
 from sensorium.evaluation.selection import Selection, check_evaluation
 from sensorium.training.config import TrainingConfig
 from sensorium.training.selection import Constraint
@@ -38,6 +39,9 @@ class DataConfig(Config):
     )
     permute_features: bool = Field(
         False, description="every item gets another item's features: what right ones give is the difference"
+    )
+    noise: NoiseConfig | None = Field(
+        None, description="train rows that are added, to see what noise does; null = none"
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sensorium.core.rundir import RunDirectory
 from sensorium.core.seeds import catalogue_order
 from sensorium.data.batches import PairBatches
+from sensorium.data.weights import WeightedBatches
 from sensorium.evaluation.bootstrap import Interval, mean_intervals
 from sensorium.evaluation.buckets import evaluate_within, measure_buckets, popularity_buckets, warm_and_cold
 from sensorium.evaluation.ranking import Ranked, evaluate, rank, ranking_rules
@@ -50,6 +51,8 @@ def fit(setup: Setup, run: RunDirectory | None = None) -> tuple[TrainingResult, 
     """
     config, training = setup.config, setup.config.training
     batches = PairBatches(setup.view, training.batch_size, training.negatives) if setup.info.trained else None
+    weight = setup.view.weight
+    source = batches if batches is None or weight is None else WeightedBatches(batches, weight)
     task = ranking_task(setup.split, "valid")
 
     def validate(model: Recommender) -> Mapping[str, float]:
@@ -57,7 +60,7 @@ def fit(setup: Setup, run: RunDirectory | None = None) -> tuple[TrainingResult, 
 
     result = train(
         setup.model,
-        TrainingData(batches, validate),
+        TrainingData(source, validate),
         training,
         selection=config.parsed_selection(),
         constraint=config.constraint,

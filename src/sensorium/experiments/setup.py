@@ -11,6 +11,7 @@ from sensorium.core.errors import ConfigError
 from sensorium.core.registry import did_you_mean
 from sensorium.data.catalogue import open_dataset
 from sensorium.data.dataset import Dataset
+from sensorium.data.noise import add_noise
 from sensorium.data.splits import Split, make_split
 from sensorium.data.view import TrainView, permuted_features, train_view
 from sensorium.experiments.config import RunConfig
@@ -56,7 +57,11 @@ def set_up(config: RunConfig, dataset: Dataset | None = None, features: list[str
     dataset, split = open_split(config, dataset)
     chosen: Component = config.model
     names = config.data.features if features is None else features
-    view = train_view(dataset, split, features=names, seed=config.seed)
+    clean, noise = split, config.data.noise
+    if noise is not None:
+        split = add_noise(clean, noise, seed=config.seed)
+    trained = clean if noise is not None and not noise.trained else split
+    view = train_view(dataset, trained, features=names, seed=config.seed)
     if config.data.permute_features:
         view = permuted_features(view)
     return Setup(config, dataset, split, view, chosen.target(view, chosen.config))
