@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.judging.test_aggregation import DIMENSION, JUDGE, record, worked_example
+from .test_aggregation import DIMENSION, JUDGE, record, worked_example
 
 from sensorium.core.errors import DataError
 from sensorium.core.files import read_json

@@ -82,5 +82,5 @@ def _inner(spread: npt.NDArray[np.int16]) -> tuple[int, int]:
 
 def inner_part(height: int, width: int) -> tuple[slice, slice]:
     """Return rows and columns without the margin."""
-    rows, columns = int(round(MARGIN * height)), int(round(MARGIN * width))
+    rows, columns = round(MARGIN * height), round(MARGIN * width)
     return slice(rows, height - rows), slice(columns, width - columns)

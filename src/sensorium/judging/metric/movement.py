@@ -8,6 +8,7 @@ which signals are measured. A pixel counts as occluded where forward and backwar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -31,12 +32,11 @@ def measure_movement(grey: Sequence[npt.NDArray[np.uint8]]) -> dict[str, float]:
     if len(grey) < LEAST_FRAMES:
         raise ValueError(f"movement needs {LEAST_FRAMES} frames, there are {len(grey)}")
     flow = _Flow(*grey[0].shape)
-    pairs = [flow.pair(first, second) for first, second in zip(grey, grey[1:], strict=False)]
+    pairs = [flow.pair(first, second) for first, second in pairwise(grey)]
     table = {name: np.array([pair[name] for pair in pairs]) for name in pairs[0] if name != "flow"}
     speed = np.array([np.linalg.norm(pair["flow"], axis=2)[flow.inner].mean() for pair in pairs])
     turns = [
-        np.linalg.norm(later["flow"] - earlier["flow"], axis=2)[flow.inner].mean()
-        for earlier, later in zip(pairs, pairs[1:], strict=False)
+        np.linalg.norm(later["flow"] - earlier["flow"], axis=2)[flow.inner].mean() for earlier, later in pairwise(pairs)
     ]
     between = [flow.interpolation(*grey[place : place + 3]) for place in range(len(grey) - 2)]
     acceleration = float(np.log(np.mean(turns) + 0.01))
@@ -62,7 +62,7 @@ class _Flow:
     def __init__(self, height: int, width: int) -> None:
         self.inner = inner_part(height, width)
         self._grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).astype(np.float32)
-        self._estimator: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._estimator: Any = _dis()
 
     def pair(self, first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> dict[str, Any]:
         """Return the flow from a frame to the next, and the signals of the two."""
@@ -92,16 +92,23 @@ class _Flow:
     def interpolation(self, before: Any, middle: Any, after: Any) -> float:
         """Return how far a frame is from what flow between its neighbours puts in its place."""
         onward, back = self._between(before, after), self._between(after, before)
-        blend = (self._fetch(before.astype(np.float32), back / 2) + self._fetch(after.astype(np.float32), onward / 2)) / 2
+        blend = (
+            self._fetch(before.astype(np.float32), back / 2) + self._fetch(after.astype(np.float32), onward / 2)
+        ) / 2
         return float(np.abs(middle.astype(np.float32) - blend)[self.inner].mean())
 
     def _between(self, first: Any, second: Any) -> Flow:
         return np.asarray(self._estimator.calc(first, second, None))
 
-    def _fetch(self, values: Any, flow: Flow) -> Any:
+    def _fetch(self, values: Any, flow: Any) -> Any:
         """Return the values that lie where the flow points."""
         target = self._grid + flow
         return cv2.remap(values, target[..., 0], target[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _dis() -> Any:
+    """Return the estimator of flow; OpenCV's own type stubs do not know it."""
+    return getattr(cv2, "DISOpticalFlow_create")(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # noqa: B009
 
 
 def _residual_noise(residual: Grey, grey: Grey) -> float:

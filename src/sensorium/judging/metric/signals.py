@@ -91,12 +91,13 @@ def measure(frames: Iterable[Pixels], *, long_side: int = LONG_SIDE) -> Signals:
         frames: The frames that are looked at, in the file's own size, uint8 [height, width, 3]; taken one at a time.
         long_side: Larger frames are made smaller, to this size, for everything but blockiness.
     """
-    small, blocks = [], []
+    small: list[Pixels] = []
+    blocks: list[float] = []
     for frame in frames:
         blocks.append(blockiness(frame))
         width, height = resized(frame.shape[1], frame.shape[0], long_side)
-        small.append(np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)))
-    grey = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in small]
+        small.append(np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8))
+    grey = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), dtype=np.uint8) for frame in small]
     crop = without_bars(grey)
     pictures = [measure_picture(np.ascontiguousarray(crop.of(frame))) for frame in small]
     values = {name: _mean([picture[name] for picture in pictures]) for name in pictures[0]}

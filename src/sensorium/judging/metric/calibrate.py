@@ -1,0 +1,251 @@
+"""From rated clips to weights: targets, fits, and how good they are on clips that they have not seen.
+
+Splits are by prompt, always: clips of one prompt, and their spoiled copies, are never on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorium.core.errors import DataError
+from sensorium.core.files import digest, sha256_file, write_json
+from sensorium.core.seeds import numpy_generator
+from sensorium.evaluation import agreement
+from sensorium.evaluation.agreement import Floats, Integers
+from sensorium.judging.cells import VideoCell
+from sensorium.judging.human import read_ratings
+from sensorium.judging.metric import signals
+from sensorium.judging.metric.distortions import DYNAMIC, STATIC
+from sensorium.judging.metric.fitting import Rated
+from sensorium.judging.metric.measuring import ORIGINAL, measure_all
+from sensorium.judging.metric.signals import AESTHETIC, IMAGING, MOTION, TEMPORAL, Sign, Signals
+from sensorium.judging.metric.weights import NOTICE, head_tree
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one dimension is fitted.
+
+    Attributes:
+        column: The column of ratings that it is fitted on.
+        signs: Signals and their signs.
+        kinds: Distortions of the pair term.
+        balance: λ, the weight of the pair term.
+    """
+
+    column: str
+    signs: Mapping[str, Sign]
+    kinds: tuple[str, ...]
+    balance: float
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "imaging_quality": Recipe("static_quality", IMAGING, tuple(STATIC), 0.2),
+    "aesthetic_quality": Recipe("static_quality", AESTHETIC, tuple(STATIC), 0.2),
+    "temporal_consistency": Recipe("temporal_quality", TEMPORAL, tuple(DYNAMIC), 1.0),
+    "motion_effects": Recipe("temporal_quality", MOTION, tuple(DYNAMIC), 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Rated clips of one dimension, ready to be fitted.
+
+    Attributes:
+        rated: Signals, targets and signs.
+        names: Of the signals.
+        prompt: The number of each clip's prompt.
+        model: The number of each clip's generator.
+    """
+
+    rated: Rated
+    names: tuple[str, ...]
+    prompt: Integers
+    model: Integers
+
+
+def calibrate(
+    ratings: str | Path,
+    videos: Sequence[VideoCell],
+    out: str | Path,
+    *,
+    kept: str | Path,
+    recipes: Mapping[str, Recipe] = RECIPES,
+    notice: str = NOTICE,
+    processes: int = 2,
+) -> dict[str, Any]:
+    """Fit the metric judge on rated clips, and write its weights.
+
+    Args:
+        ratings: Table of ratings with the recipes' columns (`human.read_ratings`).
+        videos: The rated clips.
+        out: The file of weights, for `weights:` of the metric judge.
+        kept: Folder of kept signals: measuring takes about 20 seconds a clip, once.
+        recipes: How each dimension is fitted.
+        notice: Source and licence of the ratings, as it will stand in the file.
+        processes: Decoding processes.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DataError: A clip has no rating or cannot be read, or there are too few prompts to leave one out.
+    """
+    kinds = sorted({kind for recipe in recipes.values() for kind in recipe.kinds})
+    measured = measure_all(videos, [ORIGINAL, *kinds], kept, processes=processes)
+    tree: dict[str, Any] = {
+        "notice": notice,
+        "signals_version": signals.VERSION,
+        "long_side": signals.LONG_SIDE,
+        "training": {
+            "clips": len(videos),
+            "prompts": len({video.prompt_id for video in videos}),
+            "models": sorted({video.model for video in videos}),
+            "hash": training_hash(ratings, videos),
+        },
+        "dimensions": {},
+    }
+    for name, recipe in recipes.items():
+        clips = clips_of(videos, measured, targets(ratings, videos, recipe.column), recipe)
+        scores, copies = clips.rated.left_out(clips.prompt)
+        residual = float(np.std(scores - clips.rated.target))
+        tree["dimensions"][name] = {
+            "fitted_on": recipe.column,
+            "balance": recipe.balance,
+            **head_tree(clips.names, clips.rated.signs, clips.rated.fit(), residual),
+            "left_out": figures(clips, scores, copies, recipe.kinds),
+        }
+    write_json(out, tree)
+    return tree
+
+
+def targets(ratings: str | Path, videos: Sequence[VideoCell], column: str) -> Floats:
+    """Return what people say of each clip: the mean of standardised raters, on the scale of the whole file: [clips].
+
+    Raises:
+        DataError: A clip has no rating.
+    """
+    human = read_ratings(ratings, column)
+    found = dict(zip(human.keys, agreement.rescaled_means(human.ratings), strict=True))
+    values = np.array([found.get((one.prompt_id, one.sample, one.model), np.nan) for one in videos])
+    if np.isnan(values).any():
+        missing = videos[int(np.flatnonzero(np.isnan(values))[0])]
+        raise DataError(f"{ratings} has no rating '{column}' of {missing.name} ({missing.path})")
+    return values
+
+
+def clips_of(
+    videos: Sequence[VideoCell], measured: Mapping[str, Sequence[Signals]], target: Floats, recipe: Recipe
+) -> Clips:
+    """Return the signals of one dimension as arrays.
+
+    Raises:
+        DataError: There are fewer than three prompts.
+    """
+    prompt = np.unique([video.prompt_id for video in videos], return_inverse=True)[1].astype(np.int64)
+    model = np.unique([video.model for video in videos], return_inverse=True)[1].astype(np.int64)
+    if prompt.max(initial=-1) < 2:
+        raise DataError("a calibration leaves out one prompt at a time: it needs clips of at least three prompts")
+    names = tuple(recipe.signs)
+    table = _table(measured[ORIGINAL], names)
+    copies = np.stack([_table(measured[kind], names) for kind in recipe.kinds])
+    return Clips(Rated(table, copies, target, tuple(recipe.signs.values()), recipe.balance), names, prompt, model)
+
+
+def _table(measured: Sequence[Signals], names: Sequence[str]) -> Floats:
+    """Return signals as float [clips, names]; what a clip was too short for is NaN."""
+    return np.array([[one.values.get(name, np.nan) for name in names] for one in measured])
+
+
+def training_hash(ratings: str | Path, videos: Sequence[VideoCell]) -> str:
+    """Return what identifies the ratings and the content of all clips, in any order."""
+    files = sorted([video.model, video.prompt_id, str(video.sample), sha256_file(video.path)] for video in videos)
+    return digest(sha256_file(ratings), files)
+
+
+# --- how good it is -------------------------------------------------------------------------------------------------
+
+
+def figures(clips: Clips, scores: Floats, copies: Floats, kinds: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
+    """Return how scores of clips that the fits had not seen agree with people; triples are [value, low, high].
+
+    Args:
+        clips: The clips.
+        scores: Of the clips, each by a fit without its prompt.
+        copies: Of their spoiled copies, by the same fits: [kinds, clips].
+        kinds: Names of the copies.
+        seed: Of the draws of prompts.
+
+    Returns:
+        `pooled`, `within_model`, `without_model` (each clip by a fit without its generator) rho; `mae` and
+        `mae_constant` (predicting the mean of the other prompts) and the interval of their ratio; with
+        hindsight, on these very clips, `generator_mean` (rho when only the generator is known) and `best_signal`; `below` (share
+        of copies that score below their originals) by kind and over all.
+    """
+    rated, prompt, model = clips.rated, clips.prompt, clips.model
+    target = rated.target
+    without_model, _ = rated.left_out(model)
+    by_generator = agreement.part_means(target, model)[model]
+    constant = _means_of_other_prompts(target, prompt)
+    singles = {name: agreement.spearman(column, target) for name, column in _measured_columns(clips)}
+    best = max(singles, key=lambda name: abs(singles[name]))
+    column = rated.table[:, clips.names.index(best)]
+    below = copies < scores
+
+    def rho(values: Floats) -> list[float | None]:
+        return agreement.estimate_over_groups(
+            lambda rows: agreement.spearman(values[rows], target[rows]), prompt, seed=seed
+        ).rounded(4)
+
+    def ratio(rows: Integers) -> float:
+        return float(np.abs(scores - target)[rows].mean() / np.abs(constant - target)[rows].mean())
+
+    def within(rows: Integers) -> float:
+        return agreement.within(agreement.spearman, scores[rows], target[rows], model[rows])
+
+    def share(values: Floats) -> list[float | None]:
+        return agreement.estimate_over_groups(lambda rows: float(values[rows].mean()), prompt, seed=seed).rounded(4)
+
+    return {
+        "pooled": rho(scores),
+        "within_model": agreement.estimate_over_groups(within, prompt, seed=seed).rounded(4),
+        "without_model": rho(without_model),
+        "mae": round(float(np.abs(scores - target).mean()), 4),
+        "mae_constant": round(float(np.abs(constant - target).mean()), 4),
+        "mae_ratio": agreement.estimate_over_groups(ratio, prompt, seed=seed).rounded(4),
+        "generator_mean": rho(by_generator),
+        "best_signal": {"name": best, "rho": rho(column)},
+        "below": {
+            **{kind: share(row.astype(np.float64)) for kind, row in zip(kinds, below, strict=True)},
+            "all": share(below.mean(axis=0)),
+        },
+    }
+
+
+def permuted(clips: Clips, *, draws: int = 20, seed: int = 0) -> Floats:
+    """Return the pooled rho of fits on ratings that were dealt out anew over all clips: float [draws]. Around zero or
+    below: leaving a prompt out moves the mean of the others away from it."""
+    found = []
+    for draw in range(draws):
+        order = numpy_generator(seed, "permuted ratings", draw).permutation(len(clips.rated.target))
+        dealt = replace(clips.rated, target=clips.rated.target[order])
+        scores, _ = dealt.left_out(clips.prompt)
+        found.append(agreement.spearman(scores, dealt.target))
+    return np.array(found)
+
+
+def _means_of_other_prompts(target: Floats, prompt: Integers) -> Floats:
+    """Return for each clip the mean target of the clips of other prompts: [clips]."""
+    total, count = np.bincount(prompt, weights=target), np.bincount(prompt)
+    return np.asarray(((total.sum() - total) / (count.sum() - count))[prompt])
+
+
+def _measured_columns(clips: Clips) -> list[tuple[str, Floats]]:
+    """Return the signals that every clip has."""
+    columns = zip(clips.names, clips.rated.table.T, strict=True)
+    return [(name, column) for name, column in columns if not np.isnan(column).any()]
