@@ -18,8 +18,8 @@ import numpy.typing as npt
 from sensorium.core.errors import DataError
 from sensorium.core.resources import require_memory
 from sensorium.lifting.cloud import GaussianCloud
-from sensorium.lifting.compiling import compiled, compiled_parallel, prange
 from sensorium.lifting.mesh import Doubles, Floats
+from sensorium.lifting.rasterisers.compiling import compiled, in_portions
 
 FAINTEST = 0.005  # opacities at or below it are left out
 BLOCK = 16  # samples along one side of a block
@@ -81,7 +81,7 @@ def density(cloud: GaussianCloud, resolution: int = 128) -> Density:
     first, last = _reached(means, spreads * REACH, resolution)
     offsets, members = _membership(first, last, resolution)
     values = np.zeros((resolution, resolution, resolution), dtype=np.float32)
-    _add_up(offsets, members, first, last, means, precisions, opacities, values)
+    in_portions(_add_up, len(offsets) - 1, offsets, members, first, last, means, precisions, opacities, values)
     return Density(values, centre, scale)
 
 
@@ -121,7 +121,7 @@ def _reached(means: Doubles, half: Doubles, resolution: int) -> tuple[npt.NDArra
     return first.astype(np.int32), last.astype(np.int32)
 
 
-@compiled
+@compiled()
 def _membership(
     first: npt.NDArray[np.int32], last: npt.NDArray[np.int32], resolution: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
@@ -150,8 +150,10 @@ def _membership(
     return offsets, members
 
 
-@compiled_parallel
+@compiled(nogil=True)
 def _add_up(
+    first_block: int,
+    end_block: int,
     offsets: npt.NDArray[np.int64],
     members: npt.NDArray[np.int32],
     first: npt.NDArray[np.int32],
@@ -161,11 +163,11 @@ def _add_up(
     opacities: Doubles,
     values: Floats,
 ) -> None:
-    """Add every block's Gaussians to its samples. Blocks share no sample, so their order does not matter."""
+    """Add the Gaussians of some blocks to their samples. Blocks share no sample, so their order does not matter."""
     resolution = len(values)
     side = (resolution + BLOCK - 1) // BLOCK
     step = 2.0 / (resolution - 1)
-    for block in prange(side**3):
+    for block in range(first_block, end_block):
         corner = (block // (side * side) * BLOCK, block // side % side * BLOCK, block % side * BLOCK)
         for entry in range(offsets[block], offsets[block + 1]):
             i = members[entry]

@@ -22,7 +22,7 @@ from sensorium.lifting.density import density
 from sensorium.lifting.level import Outlines, automatic_level, outlines, silhouette_agreement
 from sensorium.lifting.mesh import Mesh, TexturedMesh, signed_volume
 from sensorium.lifting.surface import check_level, clean, extract, merged, topology
-from sensorium.lifting.texture import Baked, Merge, View, bake
+from sensorium.lifting.texture import Baked, Merge, Observation, bake
 from sensorium.lifting.uv import unwrap
 from sensorium.lifting.views import Frame, frame, splat
 
@@ -103,7 +103,9 @@ class Meshed:
     seconds: dict[str, float]
 
 
-def make_mesh(cloud: GaussianCloud, config: MeshConfig | None = None, *, reference: View | None = None) -> Meshed:
+def make_mesh(
+    cloud: GaussianCloud, config: MeshConfig | None = None, *, reference: Observation | None = None
+) -> Meshed:
     """Make a textured mesh of a cloud.
 
     Args:
@@ -154,7 +156,9 @@ def measure(mesh: Mesh | TexturedMesh, wanted: Outlines | None = None, baked: Ba
     )
 
 
-def splat_views(cloud: GaussianCloud, around: Frame, size: int, reference: View | None = None) -> Iterator[View]:
+def splat_views(
+    cloud: GaussianCloud, around: Frame, size: int, reference: Observation | None = None
+) -> Iterator[Observation]:
     """Yield the pictures that a texture is made of: the reference, then 26 of the splats from all around.
 
     A splat's pixel counts where it covers half of the light, and its colour is taken without any background, so that
@@ -167,13 +171,13 @@ def splat_views(cloud: GaussianCloud, around: Frame, size: int, reference: View 
         reference: A photo; its importance is raised to eight.
     """
     if reference is not None:
-        yield View(reference.camera, reference.rgb, reference.valid, REFERENCE_IMPORTANCE * reference.importance)
+        yield Observation(reference.camera, reference.rgb, reference.valid, REFERENCE_IMPORTANCE * reference.importance)
     places = [(elevation, azimuth) for elevation in (0.0, -45.0, 45.0) for azimuth in AZIMUTHS]
     for elevation, azimuth in [*places, (-TOP, 0), (TOP, 0)]:
         camera = around.camera(elevation, azimuth, size=size)
         rgb, alpha = splat(cloud, camera)
         colour = (rgb / alpha.clamp_min(1e-6)[..., None]).clamp(0, 1)
-        yield View(camera, colour.cpu().numpy().astype(np.float32), (alpha > SEEN_ALPHA).cpu().numpy())
+        yield Observation(camera, colour.cpu().numpy().astype(np.float32), (alpha > SEEN_ALPHA).cpu().numpy())
 
 
 class _Clock:

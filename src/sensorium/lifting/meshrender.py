@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from sensorium.lifting.camera import Camera
-from sensorium.lifting.compiling import compiled_parallel, prange
 from sensorium.lifting.mesh import Doubles, Floats, Ints, Mesh, TexturedMesh
+from sensorium.lifting.rasterisers.compiling import compiled, in_portions
 
 LATTICE = 256  # corners lie on this fraction of a pixel
 FARTHEST_PIXEL = 2.0**21  # corners farther out are moved there: products of coordinates stay within 63 bits
@@ -235,9 +235,8 @@ def _crossing(start: Doubles, end: Doubles, near: float) -> Doubles:
     return point
 
 
-@compiled_parallel
 def _nearest(corners: npt.NDArray[np.int64], owners: Ints, nearness: Doubles, height: int, width: int) -> Ints:
-    """The nearest face at each pixel.
+    """The nearest face at each pixel, int32 [H, W]; -1 for none.
 
     Args:
         corners: Triangles on the lattice, [N, 3, 2].
@@ -247,8 +246,18 @@ def _nearest(corners: npt.NDArray[np.int64], owners: Ints, nearness: Doubles, he
         width: Pixels.
     """
     face = np.full((height, width), -1, dtype=np.int32)
+    in_portions(_draw, -(-height // BAND), corners, owners, nearness, face)
+    return face
+
+
+@compiled(nogil=True)
+def _draw(
+    first_band: int, end_band: int, corners: npt.NDArray[np.int64], owners: Ints, nearness: Doubles, face: Ints
+) -> None:
+    """Draw triangles into some bands of rows, the nearest in front; of equally near ones the first stays."""
+    height, width = face.shape
     half = LATTICE // 2
-    for band in prange((height + BAND - 1) // BAND):
+    for band in range(first_band, end_band):
         top, bottom = band * BAND, min(band * BAND + BAND, height)
         best = np.zeros((BAND, width))
         for n in range(len(corners)):
@@ -287,7 +296,6 @@ def _nearest(corners: npt.NDArray[np.int64], owners: Ints, nearness: Doubles, he
                     if near > best[row - top, column]:
                         best[row - top, column] = near
                         face[row, column] = owners[n]
-    return face
 
 
 def _weights(face: Ints, inverses: Doubles) -> tuple[Floats, Floats]:

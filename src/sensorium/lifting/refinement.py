@@ -17,7 +17,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.progress import Progress
 from sensorium.lifting.mesh import TexturedMesh
 from sensorium.lifting.meshrender import look_up, rasterise, texture_places
-from sensorium.lifting.texture import STEEPEST, View, facing
+from sensorium.lifting.texture import STEEPEST, Observation, facing
 
 EDGE = 1e-6  # colours are kept this far from 0 and 1, where a logit ends
 
@@ -51,7 +51,7 @@ def refine(mesh: TexturedMesh, loss: Loss, *, steps: int = 50, rate: float = 0.0
     return replace(mesh, albedo=logits.detach().sigmoid().numpy())
 
 
-def picture_loss(mesh: TexturedMesh, views: Sequence[View]) -> Loss:
+def picture_loss(mesh: TexturedMesh, views: Sequence[Observation]) -> Loss:
     """Return the mean squared difference to pictures, over their valid pixels that see the surface at < 60 degrees.
 
     What each pixel sees is computed once: the surface does not move.

@@ -25,9 +25,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from sensorium.lifting.camera import Camera
-from sensorium.lifting.compiling import compiled
 from sensorium.lifting.mesh import Doubles, Floats, Ints, Mesh, TexturedMesh, face_crosses
 from sensorium.lifting.meshrender import Fragments, rasterise, texel_faces
+from sensorium.lifting.rasterisers.compiling import compiled
 from sensorium.lifting.uv import Unwrapped
 
 Merge = Literal["blend", "first"]
@@ -41,8 +41,8 @@ JUMP = 6  # pixel widths: a larger step in depth beside a pixel means that two s
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """A picture of an object.
+class Observation:
+    """A picture of an object, and where in it the object is.
 
     Attributes:
         camera: Who looks.
@@ -77,7 +77,7 @@ class Baked:
         return float((self.inside & self.seen).sum() / max(int(self.inside.sum()), 1))
 
 
-def bake(surface: Unwrapped, views: Iterable[View], size: int, *, merge: Merge = "blend") -> Baked:
+def bake(surface: Unwrapped, views: Iterable[Observation], size: int, *, merge: Merge = "blend") -> Baked:
     """Carry views back onto a texture.
 
     Args:
@@ -119,7 +119,7 @@ def chart_of_face(surface: Unwrapped | TexturedMesh) -> Ints:
 # --- from pixels to texels ------------------------------------------------------------------------------------------
 
 
-def _seen_pixels(surface: Unwrapped, view: View) -> tuple[Doubles, Doubles, Doubles, Ints]:
+def _seen_pixels(surface: Unwrapped, view: Observation) -> tuple[Doubles, Doubles, Doubles, Ints]:
     """Texture coordinates [P, 2], colours [P, 3], weights [P] and faces [P] of the pixels that count."""
     fragments = rasterise(Mesh(surface.v, surface.f), view.camera)
     valid = view.valid & _smooth(fragments.depth, view.camera)
@@ -164,7 +164,7 @@ def _empty_copies(size: int) -> list[_Copy]:
     return [_Copy(np.zeros((s, s, 3)), np.zeros((s, s)), np.full((s, s), -1, dtype=np.int32)) for s in sides]
 
 
-@compiled
+@compiled()
 def _spread(
     place: Doubles, rgb: Doubles, weights: Doubles, charts: Ints, colour: Doubles, weight: Doubles, owner: Ints
 ) -> None:
