@@ -183,8 +183,9 @@ def figures(clips: Clips, scores: Floats, copies: Floats, kinds: Sequence[str], 
 
     Returns:
         `pooled`, `within_model`, `without_model` (each clip by a fit without its generator) rho; `mae` and
-        `mae_constant` (predicting the mean of the other prompts) and the interval of their ratio; with
-        hindsight, on these very clips, `generator_mean` (rho when only the generator is known) and `best_signal`; `below` (share
+        `mae_constant` (predicting the mean of the other prompts) and the interval of their ratio;
+        `generator_mean` (rho when only the generator is known) and `best_signal`, both with hindsight on these very
+        clips; `below` (share
         of copies that score below their originals) by kind and over all.
     """
     rated, prompt, model = clips.rated, clips.prompt, clips.model

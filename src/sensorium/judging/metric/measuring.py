@@ -17,7 +17,7 @@ from sensorium.core.files import read_json, sha256_file, write_json
 from sensorium.core.progress import Progress
 from sensorium.judging.cells import VideoCell
 from sensorium.judging.metric import signals
-from sensorium.judging.metric.distortions import distort
+from sensorium.judging.metric.distortions import DYNAMIC, STATIC, distort
 from sensorium.judging.metric.looking import look
 from sensorium.judging.metric.signals import Signals
 from sensorium.media.workers import Workers
@@ -41,7 +41,8 @@ class Piece:
 
 
 def measure_piece(piece: Piece) -> Signals:
-    """Read a file and measure its signals, of the clip itself or of a copy that is spoiled here.
+    """Read a file and measure its signals, of the clip itself or of a copy that is spoiled here: of a copy only
+    those that its kind is about.
 
     Raises:
         MediaError: The file cannot be used.
@@ -49,7 +50,8 @@ def measure_piece(piece: Piece) -> Signals:
     frames = (frame.pixels for frame in look(piece.cell.path, piece.cell.fps))
     if piece.kind == ORIGINAL:
         return signals.measure(frames)
-    return signals.measure(distort(piece.kind, list(frames), seed=SEED, clip=piece.cell.name))
+    spoiled = distort(piece.kind, list(frames), seed=SEED, clip=piece.cell.name)
+    return signals.measure(spoiled, pictures=piece.kind in STATIC, movement=piece.kind in DYNAMIC)
 
 
 def measure_all(

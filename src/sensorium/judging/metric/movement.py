@@ -41,8 +41,7 @@ def measure_movement(grey: Sequence[npt.NDArray[np.uint8]]) -> dict[str, float]:
     between = [flow.interpolation(*grey[place : place + 3]) for place in range(len(grey) - 2)]
     acceleration = float(np.log(np.mean(turns) + 0.01))
     return {
-        "temporal_noise": float(np.log(_mean(table["temporal_noise"]) + 0.1)),
-        "warp_mean": float(np.log(_mean(table["warp"]) + 0.5)),
+        "warp_mean": float(np.log(table["warp"].mean() + 0.5)),
         "warp_max": float(np.log(table["warp"].max() + 0.5)),
         "occlusion_mean": float(table["occlusion"].mean()),
         "occlusion_max": float(table["occlusion"].max()),
@@ -54,6 +53,17 @@ def measure_movement(grey: Sequence[npt.NDArray[np.uint8]]) -> dict[str, float]:
         "interpolation": float(np.log(np.mean(between) + 0.5)),
         "dynamic_degree": float(table["fast"].mean()),
     }
+
+
+def measure_temporal_noise(grey: Sequence[npt.NDArray[np.uint8]]) -> float:
+    """Return the log of what flat blocks do from frame to frame when the movement is followed: noise changes, texture
+    goes along. NaN where there are no flat blocks, or only one frame."""
+    if len(grey) < 2:
+        return float("nan")
+    flow = _Flow(*grey[0].shape)
+    levels = [flow.noise(first, second) for first, second in pairwise(grey)]
+    there = [level for level in levels if not np.isnan(level)]
+    return float(np.log(np.mean(there) + 0.1)) if there else float("nan")
 
 
 class _Flow:
@@ -83,11 +93,23 @@ class _Flow:
             "flow": forward,
             "warp": float(np.abs(residual[kept]).mean()) if kept.any() else float(np.abs(residual).mean()),
             "occlusion": float(occluded[seen].mean()) if seen.any() else 1.0,
-            "temporal_noise": _residual_noise(residual, a[self.inner]),
             "change": float(np.abs(a - b)[self.inner].mean()),
             "histogram": float(np.abs(_histogram(a[self.inner]) - _histogram(b[self.inner])).sum() / 2),
             "fast": float(np.quantile(speed, 0.95)),
         }
+
+    def noise(self, first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
+        """Return what differs in flat blocks after following the movement, NaN without such blocks. A change of a whole
+        block's brightness is flicker, not noise, and is taken off."""
+        a = first.astype(np.float32)
+        residual = (a - self._fetch(second.astype(np.float32), self._between(first, second)))[self.inner]
+        blocks = flat_blocks(a[self.inner])
+        if not blocks.any():
+            return float("nan")
+        rows, columns = blocks.shape
+        means = np.kron(block_means(residual), np.ones((16, 16), dtype=np.float32))
+        apart = np.square(residual[: rows * 16, : columns * 16] - means)
+        return float(np.sqrt(block_means(apart)[blocks].mean() / 2))
 
     def interpolation(self, before: Any, middle: Any, after: Any) -> float:
         """Return how far a frame is from what flow between its neighbours puts in its place."""
@@ -111,26 +133,8 @@ def _dis() -> Any:
     return getattr(cv2, "DISOpticalFlow_create")(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # noqa: B009
 
 
-def _residual_noise(residual: Grey, grey: Grey) -> float:
-    """Return what differs in flat blocks after following the movement, NaN without such blocks. A change of a whole
-    block's brightness is flicker, not noise, and is taken off."""
-    blocks = flat_blocks(grey)
-    if not blocks.any():
-        return float("nan")
-    rows, columns = blocks.shape
-    means = np.kron(block_means(residual), np.ones((16, 16), dtype=np.float32))
-    apart = np.square(residual[: rows * 16, : columns * 16] - means)
-    return float(np.sqrt(block_means(apart)[blocks].mean() / 2))
-
-
 def _histogram(grey: Grey) -> npt.NDArray[np.float64]:
     """Return the shares of 32 levels of brightness, smoothed so that a step of one grey value is a small change."""
     counts = np.bincount(grey.astype(np.int64).ravel(), minlength=256).astype(np.float64)
     smooth = np.convolve(counts, np.ones(9) / 9, mode="same")
     return np.asarray(smooth.reshape(32, 8).sum(axis=1) / counts.sum())
-
-
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    """Return the mean of what could be measured, NaN where nothing could."""
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")

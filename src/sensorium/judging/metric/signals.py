@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from sensorium.judging.metric.looking import without_bars
-from sensorium.judging.metric.movement import LEAST_FRAMES, measure_movement
+from sensorium.judging.metric.movement import LEAST_FRAMES, measure_movement, measure_temporal_noise
 from sensorium.judging.metric.pictures import blockiness, measure_picture
 from sensorium.media.video import Pixels, resized
 
@@ -84,26 +84,33 @@ class Signals:
     frames: int
 
 
-def measure(frames: Iterable[Pixels], *, long_side: int = LONG_SIDE) -> Signals:
-    """Measure all signals.
+def measure(
+    frames: Iterable[Pixels], *, long_side: int = LONG_SIDE, pictures: bool = True, movement: bool = True
+) -> Signals:
+    """Measure signals.
 
     Args:
         frames: The frames that are looked at, in the file's own size, uint8 [height, width, 3]; taken one at a time.
         long_side: Larger frames are made smaller, to this size, for everything but blockiness.
+        pictures: Whether to measure those of sharpness, noise, exposure, compression and composition.
+        movement: Whether to measure those of movement; they take three quarters of the time.
     """
     small: list[Pixels] = []
     blocks: list[float] = []
     for frame in frames:
-        blocks.append(blockiness(frame))
+        blocks.append(blockiness(frame) if pictures else float("nan"))
         width, height = resized(frame.shape[1], frame.shape[0], long_side)
         small.append(np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8))
     grey = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), dtype=np.uint8) for frame in small]
     crop = without_bars(grey)
-    pictures = [measure_picture(np.ascontiguousarray(crop.of(frame))) for frame in small]
-    values = {name: _mean([picture[name] for picture in pictures]) for name in pictures[0]}
-    values["blockiness"] = _mean(blocks)
-    if len(small) >= LEAST_FRAMES:
-        values |= measure_movement([np.ascontiguousarray(crop.of(frame)) for frame in grey])
+    grey = [np.ascontiguousarray(crop.of(frame)) for frame in grey]
+    values: dict[str, float] = {}
+    if pictures:
+        found = [measure_picture(np.ascontiguousarray(crop.of(frame))) for frame in small]
+        values |= {name: _mean([one[name] for one in found]) for name in found[0]}
+        values |= {"blockiness": _mean(blocks), "temporal_noise": measure_temporal_noise(grey)}
+    if movement and len(small) >= LEAST_FRAMES:
+        values |= measure_movement(grey)
     return Signals(values, len(small))
 
 
