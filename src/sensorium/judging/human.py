@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ import numpy.typing as npt
 from sensorium.core.errors import DataError
 from sensorium.core.files import read_json
 from sensorium.evaluation import agreement
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Floats = npt.NDArray[np.float64]
 ItemKey = tuple[str, int, str]  # prompt, sample, model
@@ -105,17 +108,7 @@ def read_ratings(path: str | Path, column: str) -> HumanRatings:
     """
     import polars as pl
 
-    path = Path(path)
-    try:
-        if path.suffix == ".jsonl":
-            table = pl.read_ndjson(path, infer_schema_length=None)
-        else:
-            separator = "\t" if path.suffix == ".tsv" else ","
-            table = pl.read_csv(path, separator=separator, infer_schema=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} cannot be read as a table of ratings: {str(error).splitlines()[0]}") from None
+    table = read_table(Path(path))
     missing = [name for name in ("prompt_id", "model", "rater", column) if name not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)} (there are: {', '.join(table.columns)})")
@@ -140,6 +133,33 @@ def read_ratings(path: str | Path, column: str) -> HumanRatings:
         (str(prompt), int(number), str(model)) for prompt, number, model in wide.select(wide.columns[:3]).rows()
     )
     return HumanRatings(keys, wide.select(wide.columns[3:]).to_numpy().astype(np.float64))
+
+
+def columns_of(path: str | Path) -> list[str]:
+    """Return the columns of a table of ratings.
+
+    Raises:
+        DataError: It is missing or no table.
+    """
+    return list(read_table(Path(path)).columns)
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a table, `.csv` and `.tsv` as text throughout.
+
+    Raises:
+        DataError: It is missing or no table.
+    """
+    import polars as pl
+
+    try:
+        if path.suffix == ".jsonl":
+            return pl.read_ndjson(path, infer_schema_length=None)
+        return pl.read_csv(path, separator="\t" if path.suffix == ".tsv" else ",", infer_schema=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
 
 
 # --- how people agree among themselves ------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sensorium.core.seeds import numpy_generator
 from sensorium.evaluation import agreement
 from sensorium.evaluation.agreement import Floats, Integers
 from sensorium.judging.cells import VideoCell
-from sensorium.judging.human import read_ratings
+from sensorium.judging.human import read_ratings, read_table
 from sensorium.judging.metric import signals
 from sensorium.judging.metric.distortions import DYNAMIC, STATIC
 from sensorium.judging.metric.fitting import Rated
@@ -69,59 +69,120 @@ class Clips:
     model: Integers
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Weights that were made.
+
+    Attributes:
+        path: Where they lie.
+        tree: What they are, with what they were fitted on and how good they are.
+    """
+
+    path: Path
+    tree: Mapping[str, Any]
+
+    def summary(self) -> list[str]:
+        """Return what there is to say, one sentence each."""
+        training = self.tree["training"]
+        lines = [f"{self.path}: fitted on {training['clips']} clips of {training['prompts']} prompts"]
+        for name, head in self.tree["dimensions"].items():
+            left_out = head["left_out"]
+            rho, low, high = left_out["pooled"]
+            lines.append(
+                f"{name}: rho {rho:.3f} ({low:.3f} to {high:.3f}) on prompts left out, "
+                f"{left_out['within_model'][0]:.3f} within models, {left_out['without_model'][0]:.3f} on models left "
+                f"out; {100 * left_out['below']['all'][0]:.0f} % of spoiled copies score below their originals"
+            )
+        return lines
+
+
 def calibrate(
     ratings: str | Path,
-    videos: Sequence[VideoCell],
+    videos: str | Path,
     out: str | Path,
     *,
-    kept: str | Path,
+    kept: str | Path | None = None,
     recipes: Mapping[str, Recipe] = RECIPES,
     notice: str = NOTICE,
     processes: int = 2,
-) -> dict[str, Any]:
+) -> Calibration:
     """Fit the metric judge on rated clips, and write its weights.
 
     Args:
         ratings: Table of ratings with the recipes' columns (`human.read_ratings`).
-        videos: The rated clips.
+        videos: Table of the rated clips (`rated_clips`).
         out: The file of weights, for `weights:` of the metric judge.
-        kept: Folder of kept signals: measuring takes about 20 seconds a clip, once.
+        kept: Folder of kept signals, beside `out` if None: measuring takes about 15 seconds a clip, once.
         recipes: How each dimension is fitted.
         notice: Source and licence of the ratings, as it will stand in the file.
         processes: Decoding processes.
-
-    Returns:
-        What was written.
 
     Raises:
         DataError: A clip has no rating or cannot be read, or there are too few prompts to leave one out.
     """
     kinds = sorted({kind for recipe in recipes.values() for kind in recipe.kinds})
-    measured = measure_all(videos, [ORIGINAL, *kinds], kept, processes=processes)
+    clips = rated_clips(videos)
+    measured = measure_all(clips, [ORIGINAL, *kinds], kept or Path(f"{out}.signals"), processes=processes)
     tree: dict[str, Any] = {
         "notice": notice,
         "signals_version": signals.VERSION,
         "long_side": signals.LONG_SIDE,
         "training": {
-            "clips": len(videos),
-            "prompts": len({video.prompt_id for video in videos}),
-            "models": sorted({video.model for video in videos}),
-            "hash": training_hash(ratings, videos),
+            "clips": len(clips),
+            "prompts": len({clip.prompt_id for clip in clips}),
+            "models": sorted({clip.model for clip in clips}),
+            "hash": training_hash(ratings, clips),
         },
-        "dimensions": {},
+        "dimensions": {
+            name: _fitted(clips_of(clips, measured, targets(ratings, clips, recipe.column), recipe), recipe)
+            for name, recipe in recipes.items()
+        },
     }
-    for name, recipe in recipes.items():
-        clips = clips_of(videos, measured, targets(ratings, videos, recipe.column), recipe)
-        scores, copies = clips.rated.left_out(clips.prompt)
-        residual = float(np.std(scores - clips.rated.target))
-        tree["dimensions"][name] = {
-            "fitted_on": recipe.column,
-            "balance": recipe.balance,
-            **head_tree(clips.names, clips.rated.signs, clips.rated.fit(), residual),
-            "left_out": figures(clips, scores, copies, recipe.kinds),
-        }
     write_json(out, tree)
-    return tree
+    return Calibration(Path(out), tree)
+
+
+def _fitted(clips: Clips, recipe: Recipe) -> dict[str, Any]:
+    """Return one dimension as it stands in the file."""
+    scores, copies = clips.rated.left_out(clips.prompt)
+    residual = float(np.std(scores - clips.rated.target))
+    return {
+        "fitted_on": recipe.column,
+        "balance": recipe.balance,
+        **head_tree(clips.names, clips.rated.signs, clips.rated.fit(), residual),
+        "left_out": figures(clips, scores, copies, recipe.kinds),
+    }
+
+
+def rated_clips(path: str | Path) -> list[VideoCell]:
+    """Read a table of clips: `.csv`, `.tsv` or `.jsonl` with model, prompt_id, and path or file relative to the table;
+    prompt, sample and fps if there are.
+
+    Raises:
+        DataError: The file or a column is missing, or a clip is.
+    """
+    import polars as pl
+
+    path = Path(path)
+    table = read_table(path)
+    place = "path" if "path" in table.columns else "file"
+    missing = [name for name in ("model", "prompt_id", place) if name not in table.columns]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)} (there are: {', '.join(table.columns)})")
+    clips = [
+        VideoCell(
+            str(row["model"]),
+            str(row["prompt_id"]),
+            str(row.get("prompt") or ""),
+            int(row.get("sample") or 0),
+            path.parent / str(row[place]),
+            float(row["fps"]) if row.get("fps") else None,
+        )
+        for row in table.cast(dict.fromkeys(table.columns, pl.String)).iter_rows(named=True)
+    ]
+    if gone := [clip for clip in clips if not clip.path.is_file()]:
+        raise DataError(f"{path}: {len(gone)} clips are not there, the first is {gone[0].path}")
+    return clips
 
 
 def targets(ratings: str | Path, videos: Sequence[VideoCell], column: str) -> Floats:
@@ -185,8 +246,7 @@ def figures(clips: Clips, scores: Floats, copies: Floats, kinds: Sequence[str], 
         `pooled`, `within_model`, `without_model` (each clip by a fit without its generator) rho; `mae` and
         `mae_constant` (predicting the mean of the other prompts) and the interval of their ratio;
         `generator_mean` (rho when only the generator is known) and `best_signal`, both with hindsight on these very
-        clips; `below` (share
-        of copies that score below their originals) by kind and over all.
+        clips; `below` (share of copies that score below their originals) by kind and over all.
     """
     rated, prompt, model = clips.rated, clips.prompt, clips.model
     target = rated.target

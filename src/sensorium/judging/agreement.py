@@ -7,23 +7,87 @@ model made a video. Every interval draws prompts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sensorium.core.errors import DataError
+from sensorium.core.errors import DataError, RunError
+from sensorium.core.files import sha256_file, write_json
+from sensorium.core.rundir import RunDirectory
 from sensorium.evaluation import agreement
 from sensorium.evaluation.agreement import Estimate, Floats, Integers
-from sensorium.judging.human import HumanRatings
-from sensorium.judging.records import Record
+from sensorium.judging.dimensions import built_in
+from sensorium.judging.human import HumanRatings, columns_of, read_annotations, read_ratings
+from sensorium.judging.records import RECORDS, Record, read_records
 
 STATISTICS: Mapping[str, Callable[[Floats, Floats], float]] = {
     "rho": agreement.spearman,
     "tau": agreement.kendall,
     "pearson": agreement.pearson,
 }
+
+
+def agree(
+    path: str | Path,
+    ratings: str | Path,
+    *,
+    dimensions: Sequence[str] | None = None,
+    column: str | None = None,
+    resamples: int = 2000,
+) -> dict[str, Any]:
+    """Compare a complete run with people, and write `agreement.json` into its folder; its page shows it from then on.
+
+    Args:
+        path: The run's folder.
+        ratings: An annotation file, a folder of those (each named by its dimension), or a table of ratings.
+        dimensions: Which; None takes all that have ratings.
+        column: Of a table: which question was rated. None takes the column that is named like the dimension.
+        resamples: Draws of prompts.
+
+    Returns:
+        Dimension -> what `evaluate` returns.
+
+    Raises:
+        RunError: The run is not complete.
+        DataError: There are no ratings for what was judged.
+    """
+    run = RunDirectory.open(path)
+    if run.result is None:
+        raise RunError(f"{path} is not complete: continue it with 'sensorium resume {path}'")
+    records = read_records(run.path / RECORDS)
+    judged = [name for name in run.result["dimensions"] if dimensions is None or name in dimensions]
+    if unknown := set(dimensions or ()) - set(judged):
+        raise DataError(f"{path} has no scores in {', '.join(sorted(unknown))}; it has: {', '.join(judged)}")
+    ids = {video["prompt"]: video["prompt_id"] for video in run.records("videos.jsonl")}
+    found = {}
+    for name in judged:
+        human = _ratings_of(Path(ratings), name, column, must=dimensions is not None)
+        if human is not None:
+            found[name] = evaluate(pair(records, human.renamed(ids), name), resamples=resamples)
+    if not found:
+        raise DataError(f"{ratings} has no ratings for what {path} has judged: {', '.join(judged)}")
+    source = sha256_file(ratings) if Path(ratings).is_file() else None
+    write_json(run.path / "agreement.json", {"ratings_sha256": source, "dimensions": found})
+    return found
+
+
+def _ratings_of(path: Path, name: str, column: str | None, *, must: bool) -> HumanRatings | None:
+    """Return the ratings of one dimension, None where there are none."""
+    if path.is_dir():
+        known = built_in()
+        names = known[name].names if name in known else [name]
+        files = [file for file in (path / f"{one}.json" for one in names) if file.exists()]
+        if not files and must:
+            raise DataError(f"{path} has no annotation file of '{name}' ({', '.join(f'{one}.json' for one in names)})")
+        return read_annotations(files[0]) if files else None
+    if path.suffix == ".json":
+        return read_annotations(path)
+    if column is None and not must and name not in columns_of(path):
+        return None
+    return read_ratings(path, column or name)
 
 
 @dataclass(frozen=True)

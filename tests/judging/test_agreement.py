@@ -5,8 +5,8 @@ import pytest
 
 from sensorium.core.errors import DataError
 from sensorium.core.seeds import numpy_generator
+from sensorium.judging.agreement import calibrated, difference, evaluate, pair
 from sensorium.judging.human import HumanRatings
-from sensorium.judging.meta_evaluation import calibrated, difference, evaluate, pair
 from sensorium.judging.records import JudgeName, Record
 
 JUDGE = JudgeName("j", "metric", "1")
