@@ -62,8 +62,8 @@ def test_every_run_has_the_same_bits(threads: int) -> None:
 
 
 def test_gradients_under_the_cap_stop_and_opaque_layers_hide_what_is_behind() -> None:
-    """In the middle of a wide Gaussian of opacity .999 alpha is capped: nothing there moves it. A second one would leave
-    less light than 1e-4, so the walk ends before it."""
+    """In the middle of a wide Gaussian of opacity .999 alpha is capped: nothing there moves it. A second one would
+    leave less light than 1e-4, so the walk ends before it."""
     parts = from_points(np.array([[0.0, 0, -0.1 * i] for i in range(6)])).tensors()
     parts |= {"log_scales": torch.full((6, 3), math.log(2.0)), "opacity_logit": torch.full((6,), 7.0)}
     cloud = GaussianCloud(**parts).leaves()

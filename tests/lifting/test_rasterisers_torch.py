@@ -39,7 +39,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
         return out.rgb, out.alpha, out.depth
 
     def mixed(*values: torch.Tensor) -> torch.Tensor:
-        """Twenty random mixtures of all pixels: an error at any pixel shows in all of them, at a twentieth of the time."""
+        """Twenty random mixtures of all pixels: an error at any pixel shows in all of them."""
         rgb, alpha, depth = draw_all(*values)
         return mixtures @ torch.cat([rgb.flatten(), alpha.flatten(), depth.flatten()])
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import torch
@@ -14,7 +17,6 @@ from sensorium.core.home import cache_home
 F = TypeVar("F", bound=Callable[..., Any])
 
 _numba: Any = require("numba", extra="lift", purpose="the rasteriser 'numba'", instead="use the rasteriser 'torch'")
-prange = _numba.prange
 
 # Sums may be reordered and multiplications fused; infinities and NaN keep their meaning.
 FAST = frozenset({"contract", "reassoc", "nsz", "arcp"})
@@ -33,21 +35,35 @@ def compiled(**options: Any) -> Callable[[F], F]:
     return decorate
 
 
-@contextmanager
-def torch_threads(pieces: int) -> Iterator[None]:
-    """Run parallel loops with as many threads as torch uses, handing out their work in small portions.
+def in_portions(kernel: Callable[..., None], pieces: int, *arguments: Any) -> None:
+    """Call `kernel(first, end, *arguments)` for all pieces, on as many threads as torch uses.
+
+    numba has threads of its own, which wait in a busy loop and take the cores from torch's. Kernels compiled with
+    `nogil` need none of them.
 
     Args:
-        pieces: Length of the loop.
+        kernel: Works on pieces first <= i < end, each on its own.
+        pieces: How many there are.
+        arguments: What else the kernel takes.
     """
-    threads = min(torch.get_num_threads(), _numba.config.NUMBA_NUM_THREADS)
-    before = _numba.get_num_threads()
-    _numba.set_num_threads(threads)
-    try:
-        with _numba.parallel_chunksize(max(1, pieces // (8 * threads))):
-            yield
-    finally:
-        _numba.set_num_threads(before)
+    threads = torch.get_num_threads()
+    if threads == 1:
+        kernel(0, pieces, *arguments)
+        return
+    size = max(1, -(-pieces // (8 * threads)))  # small portions: pieces differ in work
+    done = [
+        _pool(threads).submit(kernel, first, min(first + size, pieces), *arguments) for first in range(0, pieces, size)
+    ]
+    for portion in done:
+        portion.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="sensorium-tiles")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked child has none of its parent's threads
 
 
 @contextmanager

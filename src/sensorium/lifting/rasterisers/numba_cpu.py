@@ -77,30 +77,18 @@ class _Lists:
         from sensorium.lifting.rasterisers import compiling  # only here is numba needed
         from sensorium.lifting.rasterisers import numba_kernels as kernels
 
-        self.kernels, self.threads = kernels, compiling.torch_threads
+        self.kernels, self.in_portions = kernels, compiling.in_portions
         self.height, self.width = camera.height, camera.width
         self.columns = -(-camera.width // kernels.SIDE)
         self.tiles = self.columns * -(-camera.height // kernels.SIDE)
         self.order = order.numpy()
         boxes = projected.boxes.numpy()
-        with self.threads(len(self.order)):
-            self.packed = kernels.pack(
-                self.order,
-                *(
-                    value.detach().contiguous().numpy()
-                    for value in (
-                        projected.means,
-                        projected.conics,
-                        projected.depths,
-                        projected.opacities,
-                        projected.colours,
-                    )
-                ),
-            )
-            self.starts = kernels.count_tiles(self.order, boxes, self.packed)
-            self.tile_starts, self.ranks, self.places, self.spans = kernels.list_tiles(
-                self.order, boxes, self.packed, self.starts, self.columns, self.tiles
-            )
+        read = (projected.means, projected.conics, projected.depths, projected.opacities, projected.colours)
+        self.packed = kernels.pack(self.order, *(value.detach().contiguous().numpy() for value in read))
+        self.starts = kernels.count_tiles(self.order, boxes, self.packed)
+        self.tile_starts, self.ranks, self.places, self.spans = kernels.list_tiles(
+            self.order, boxes, self.packed, self.starts, self.columns, self.tiles
+        )
 
 
 class _Blend(torch.autograd.Function):
@@ -112,17 +100,18 @@ class _Blend(torch.autograd.Function):
     ) -> Tensor:
         picture = torch.empty(lists.height, lists.width, 5)
         lights, lasts = torch.empty(lists.tiles, lists.kernels.PIXELS), torch.empty(lists.tiles, lists.kernels.PIXELS)
-        with lists.threads(lists.tiles):
-            lists.kernels.blend(
-                lists.tile_starts,
-                lists.ranks,
-                lists.spans,
-                lists.packed,
-                lists.columns,
-                picture.numpy(),
-                lights.numpy(),
-                lasts.numpy(),
-            )
+        lists.in_portions(
+            lists.kernels.blend,
+            lists.tiles,
+            lists.tile_starts,
+            lists.ranks,
+            lists.spans,
+            lists.packed,
+            lists.columns,
+            picture.numpy(),
+            lights.numpy(),
+            lasts.numpy(),
+        )
         ctx.lists, ctx.count = lists, len(means)
         ctx.save_for_backward(lights, lasts)
         return picture
@@ -131,23 +120,23 @@ class _Blend(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         lists, (lights, lasts), count = ctx.lists, ctx.saved_tensors, ctx.count
         entries = torch.empty(len(lists.ranks), lists.kernels.GRADIENTS)
-        with lists.threads(lists.tiles):
-            lists.kernels.blend_backward(
-                lists.tile_starts,
-                lists.ranks,
-                lists.places,
-                lists.spans,
-                lists.packed,
-                lists.columns,
-                lights.numpy(),
-                lasts.numpy(),
-                upstream[0].contiguous().numpy(),
-                entries.numpy(),
-            )
+        lists.in_portions(
+            lists.kernels.blend_backward,
+            lists.tiles,
+            lists.tile_starts,
+            lists.ranks,
+            lists.places,
+            lists.spans,
+            lists.packed,
+            lists.columns,
+            lights.numpy(),
+            lasts.numpy(),
+            upstream[0].contiguous().numpy(),
+            entries.numpy(),
+        )
         found = [torch.zeros(count, 2), torch.zeros(count, 3), torch.zeros(count), torch.zeros(count)]
         found.append(torch.zeros(count, 3))
-        with lists.threads(len(lists.order)):
-            lists.kernels.gather(
-                lists.order, lists.starts, lists.packed, entries.numpy(), *(value.numpy() for value in found)
-            )
+        lists.kernels.gather(
+            lists.order, lists.starts, lists.packed, entries.numpy(), *(value.numpy() for value in found)
+        )
         return (*found, None)

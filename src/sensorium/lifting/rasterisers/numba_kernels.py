@@ -17,7 +17,7 @@ from math import log, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from sensorium.lifting.rasterisers.compiling import FAST, compiled, prange
+from sensorium.lifting.rasterisers.compiling import FAST, compiled
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -96,11 +96,11 @@ def _rows(packed: F32, rank: int, tile_row: int, tile_column: int, box: I32) -> 
     return int(max(top, 0.0)), int(min(max(bottom, 0.0), float(SIDE)))
 
 
-@compiled(parallel=True)
+@compiled()
 def pack(order: I64, means: F32, conics: F32, depths: F32, opacities: F32, colours: F32) -> F32:
     """Copy what the blend reads of each Gaussian side by side, in order of depth: float32 [M, PACKED]."""
     packed = np.empty((order.size, PACKED), np.float32)
-    for rank in prange(order.size):
+    for rank in range(order.size):
         index = order[rank]
         packed[rank, 0], packed[rank, 1] = means[index, 0], means[index, 1]
         packed[rank, 2], packed[rank, 3] = HALF * conics[index, 0], conics[index, 1]
@@ -111,11 +111,11 @@ def pack(order: I64, means: F32, conics: F32, depths: F32, opacities: F32, colou
     return packed
 
 
-@compiled(parallel=True)
+@compiled()
 def count_tiles(order: I64, boxes: I32, packed: F32) -> I64:
     """Count the tiles that each Gaussian meets; return where its entries begin, int64 [M + 1]."""
     starts = np.zeros(order.size + 1, np.int64)
-    for rank in prange(order.size):
+    for rank in range(order.size):
         box = boxes[order[rank]]
         found = 0
         for tile_row in range(box[2] // SIDE, box[3] // SIDE + 1):
@@ -127,7 +127,7 @@ def count_tiles(order: I64, boxes: I32, packed: F32) -> I64:
     return starts
 
 
-@compiled(parallel=True)
+@compiled()
 def list_tiles(order: I64, boxes: I32, packed: F32, starts: I64, columns: int, tiles: int) -> tuple[I64, I32, I32, I32]:
     """List the Gaussians of each tile, nearest first.
 
@@ -138,7 +138,7 @@ def list_tiles(order: I64, boxes: I32, packed: F32, starts: I64, columns: int, t
     """
     entries = starts[order.size]
     tile_of, span_of = np.empty(entries, np.int32), np.empty(entries, np.int32)
-    for rank in prange(order.size):
+    for rank in range(order.size):
         box = boxes[order[rank]]
         place = starts[rank]
         for tile_row in range(box[2] // SIDE, box[3] // SIDE + 1):
@@ -167,13 +167,24 @@ def list_tiles(order: I64, boxes: I32, packed: F32, starts: I64, columns: int, t
 # --- the blend ------------------------------------------------------------------------------------------------------
 
 
-@compiled(parallel=True, fastmath=set(FAST))
+@compiled(nogil=True, fastmath=set(FAST))
 def blend(
-    tile_starts: I64, ranks: I32, spans: I32, packed: F32, columns: int, picture: F32, lights: F32, lasts: F32
+    first: int,
+    end: int,
+    tile_starts: I64,
+    ranks: I32,
+    spans: I32,
+    packed: F32,
+    columns: int,
+    picture: F32,
+    lights: F32,
+    lasts: F32,
 ) -> None:
-    """Draw all tiles.
+    """Draw some tiles. Calls for different tiles may run at the same time.
 
     Args:
+        first: The first tile.
+        end: The one after the last.
         tile_starts: As `list_tiles` gives them.
         ranks: "
         spans: "
@@ -185,7 +196,7 @@ def blend(
             whole numbers in float32, exact up to 2^24, as vector instructions compare floats with floats.
     """
     height, width = picture.shape[0], picture.shape[1]
-    for tile in prange(tile_starts.size - 1):
+    for tile in range(first, end):
         buffer = np.empty(9 * PIXELS, np.float32)
         x, y = buffer[0:PIXELS], buffer[PIXELS : 2 * PIXELS]
         light, going = buffer[2 * PIXELS : 3 * PIXELS], buffer[3 * PIXELS : 4 * PIXELS]
@@ -244,8 +255,10 @@ def blend(
 # --- its gradient ---------------------------------------------------------------------------------------------------
 
 
-@compiled(parallel=True, fastmath=set(FAST))
+@compiled(nogil=True, fastmath=set(FAST))
 def blend_backward(
+    first: int,
+    end: int,
     tile_starts: I64,
     ranks: I32,
     places: I32,
@@ -257,12 +270,14 @@ def blend_backward(
     upstream: F32,
     gradients: F32,
 ) -> None:
-    """Walk all lists back to front.
+    """Walk the lists of some tiles back to front. Calls for different tiles may run at the same time.
 
     For a pixel let u_i = c_i . v_colour + z_i v_depth and Q_i = sum over j > i of u_j alpha_j T_j, less T_end v_alpha.
     Then dL / d alpha_i = T_i u_i - Q_i / (1 - alpha_i), and T_i is found again as T_(i+1) / (1 - alpha_i).
 
     Args:
+        first: The first tile.
+        end: The one after the last.
         tile_starts: As `list_tiles` gives them.
         ranks: "
         places: "
@@ -275,7 +290,7 @@ def blend_backward(
         gradients: Filled, [n_isect, GRADIENTS], in the order of `places`.
     """
     height, width = upstream.shape[0], upstream.shape[1]
-    for tile in prange(tile_starts.size - 1):
+    for tile in range(first, end):
         buffer = np.empty(9 * PIXELS, np.float32)
         x, y = buffer[0:PIXELS], buffer[PIXELS : 2 * PIXELS]
         light, latest = buffer[2 * PIXELS : 3 * PIXELS], buffer[3 * PIXELS : 4 * PIXELS]
@@ -295,9 +310,9 @@ def blend_backward(
                 v_blue[k], v_depth[k] = upstream[row, column, 2], upstream[row, column, 3]
                 behind[k] = -light[k] * upstream[row, column, 4]
                 farthest = max(farthest, latest[k])
-        begin, end = tile_starts[tile], tile_starts[tile + 1]
+        begin, stop = tile_starts[tile], tile_starts[tile + 1]
         last = begin + int(farthest)
-        for entry in range(last + 1, end):  # nobody took these
+        for entry in range(last + 1, stop):  # nobody took these
             for j in range(GRADIENTS):
                 gradients[places[entry], j] = ZERO
         for entry in range(last, begin - 1, -1):
@@ -346,7 +361,7 @@ def blend_backward(
             gradients[place, 7], gradients[place, 8], gradients[place, 9] = g_xx, g_xy, g_yy
 
 
-@compiled(parallel=True)
+@compiled()
 def gather(
     order: I64,
     starts: I64,
@@ -360,7 +375,7 @@ def gather(
 ) -> None:
     """Add up each Gaussian's entries into the gradients of what `pack` read, rows of the cloud; the last five arguments
     are filled where a Gaussian was listed and keep what they hold elsewhere."""
-    for rank in prange(order.size):
+    for rank in range(order.size):
         sums = np.zeros(GRADIENTS, np.float64)
         for place in range(starts[rank], starts[rank + 1]):
             for j in range(GRADIENTS):
