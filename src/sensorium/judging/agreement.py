@@ -64,7 +64,7 @@ def agree(
     ids = {video["prompt"]: video["prompt_id"] for video in run.records("videos.jsonl")}
     found = {}
     for name in judged:
-        human = _ratings_of(Path(ratings), name, column, must=dimensions is not None)
+        human = ratings_of(ratings, name, column, must=dimensions is not None)
         if human is not None:
             found[name] = evaluate(pair(records, human.renamed(ids), name), resamples=resamples)
     if not found:
@@ -74,8 +74,19 @@ def agree(
     return found
 
 
-def _ratings_of(path: Path, name: str, column: str | None, *, must: bool) -> HumanRatings | None:
-    """Return the ratings of one dimension, None where there are none."""
+def ratings_of(path: str | Path, name: str, column: str | None = None, *, must: bool = False) -> HumanRatings | None:
+    """Return the ratings of one dimension, None where there are none.
+
+    Args:
+        path: An annotation file, a folder of those, or a table.
+        name: Of the dimension.
+        column: Of a table: which question. None takes the one that is named like the dimension.
+        must: Whether ratings that are not there are an error.
+
+    Raises:
+        DataError: They cannot be read, or are not there although they must be.
+    """
+    path = Path(path)
     if path.is_dir():
         known = built_in()
         names = known[name].names if name in known else [name]
