@@ -55,3 +55,26 @@ def first_batch(view: TrainView, size: int = 24, weight: Tensor | None = None) -
     batch = PairBatches(view, batch_size=size).batch(Step(seed=0, phase="main", epoch=0, index=0))
     batch.weight = weight
     return batch
+
+
+def alike_items(view: TrainView, k: int, weight: str) -> dict[str, Tensor]:
+    """S_m [I, I] of each modality, centred, by a sort of all pairs; the seed's order decides between equals."""
+    graphs = {}
+    for name, (x, present) in view.features.items():
+        held, used = torch.from_numpy(present), torch.from_numpy(present & (view.item_count > 0))
+        values = torch.from_numpy(x).double()
+        cosine = unit(values - values[used].mean(0)) @ unit(values - values[used].mean(0)).T
+        weights = torch.eye(view.n_items, dtype=torch.float64)
+        for i in torch.nonzero(held).flatten().tolist():
+            others = [j for j in torch.nonzero(held).flatten().tolist() if j != i]
+            others.sort(key=lambda j: (-cosine[i, j].item(), view.item_order[j]))
+            for j in others[: k - 1]:
+                weights[i, j] = 1.0 if weight == "binary" else cosine[i, j].clamp_min(0)
+        graphs[name] = symmetrically(weights)
+    return graphs
+
+
+def symmetrically(weights: Tensor) -> Tensor:
+    """w_ij / sqrt(r_i r_j) with r the row sums."""
+    scale = weights.sum(1).rsqrt()
+    return scale[:, None] * weights * scale

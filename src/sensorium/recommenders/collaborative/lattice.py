@@ -158,7 +158,7 @@ class LATTICE(GraphBackbone):
             cosine: Tensor = _EdgeCosines.apply(unit, others)  # type: ignore[no-untyped-call]
             cosine = torch.where(others == own.unsqueeze(1), 0.0, cosine.clamp_min(0))
             tables.append(item)
-            weights.append(share[place] * torch.cat([torch.ones_like(cosine[:, :1]), cosine], dim=1))
+            weights.append(share[place] * torch.cat([cosine.new_ones(self.n_items, 1), cosine], dim=1))
         item, weight = torch.cat(tables, dim=1), torch.cat(weights, dim=1)
         scale = weight.sum(1).rsqrt()
         return LearnedGraph(item, weight * scale.unsqueeze(1) * scale[item], share)
