@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,11 @@ OPTIONS = [
     ("vbpr", {"bias": True, "dim": 8}),
     ("vbpr", {"protocol": "mmrec", "feature_scale": 0.1, "dim": 8}),
     ("lightgcn", {"layers": 0, "dim": 8}),
-    ("itemknn", {"shrink": 10.0}),
+    ("itemknn", {"shrink": 10.0, "k": 3}),
+    ("bm3", {"protocol": "mmrec", "layers": 2, "dim": 8}),
+    ("lgmrec", {"hyperedges": 3, "layers": 2, "keep": 1.0, "dim": 8}),
+    ("dragon", {"protocol": "mmrec", "user_neighbours": 3, "dim": 8}),
+    ("contentknn", {"center": False, "k": 3}),
 ]
 
 
@@ -256,6 +261,48 @@ class FrozenRepresentations(BPR):
         return Representations(self.user_embedding.detach(), self.item_embedding)
 
 
+class TapsPassNoGradient(VBPR):
+    """Shows content that nothing can be taught through."""
+
+    def represent(self) -> Representations:
+        user, item, modal = super().represent()
+        return Representations(user, item, {name: tap.detach() for name, tap in modal.items()})
+
+
+class SaysItIsPointwise(BPR):
+    """Uses negatives, and says that it does not."""
+
+    pointwise = True
+
+
+class AddsToEdgeWeights(LightGCN):
+    """Keeps a little of every row."""
+
+    def set_edge_weight(self, weight: Tensor | None) -> None:
+        super().set_edge_weight(None if weight is None else weight + 0.1)
+
+
+class KeepsEdgeWeightsInTheState(LightGCN):
+    """Saves the edge weights with the model."""
+
+    def __init__(self, view: TrainView, config: LightGCN.Config) -> None:
+        super().__init__(view, config)
+        self.register_buffer("edge_weight", torch.ones(len(view.user)))
+
+    def set_edge_weight(self, weight: Tensor | None) -> None:
+        super().set_edge_weight(weight)
+        self.edge_weight = torch.ones(len(self.edge_weight)) if weight is None else weight
+
+
+class GradientOfSilentRows(BPR):
+    """Multiplies the value of a row's loss by its weight, and not its gradient."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        weighted = super().loss(batch)["ranking"]
+        plain = super().loss(replace(batch, weight=None))["ranking"]
+        return {"ranking": plain + (weighted - plain).detach()}
+
+
 class OtherScores(BPR):
     """Scores by something else than its vectors."""
 
@@ -351,6 +398,11 @@ WRONG = {
     UnnamedTerms: "loss terms",
     KeepsEdgeWeights: "edge weight",
     FrozenRepresentations: "vectors",
+    TapsPassNoGradient: "representations",
+    SaysItIsPointwise: "pointwise",
+    AddsToEdgeWeights: "edge weight",
+    KeepsEdgeWeightsInTheState: "edge weight",
+    GradientOfSilentRows: "batch weight",
     OtherScores: "vectors",
     LooksAtNeighbours: "batch is single",
     EmptyUsersDivideByZero: "everyone finite",

@@ -17,7 +17,6 @@ from scipy.sparse import csr_matrix
 from sensorium.core.errors import DataError
 from sensorium.core.registry import did_you_mean
 from sensorium.core.seeds import catalogue_order, numpy_generator
-from sensorium.core.seeds import numpy_generator
 from sensorium.data.dataset import Dataset, Features
 from sensorium.data.schema import WEIGHT
 from sensorium.data.splits import TRAIN, Split

@@ -76,7 +76,7 @@ def knn_graph(
         k: Neighbours of an item, itself included.
         weight: "binary" or "cosine".
         center: [d], subtracted from every vector first; None takes the vectors as they are.
-        order: int64 [I], place of each item among equals (`core.seeds.catalogue_order`): the smaller one is taken.
+        order: int64 [I], place of each item among equals (`TrainView.item_order`): the smaller one is taken.
     """
     return normalised(item_neighbours(x, present, k, center=center, order=order), weight)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sensorium.core.seeds import catalogue_order, numpy_generator
 from sensorium.data.batches import Batch
@@ -24,10 +23,12 @@ from sensorium.testing.subject import (
     NotApplicable,
     Subject,
     all_scores,
+    loss_terms,
     require_close,
     require_equal_states,
     require_finite,
     state_of,
+    terms_and_gradients,
 )
 
 FLOOR_EPOCHS = 30
@@ -60,7 +61,7 @@ def check_loss_terms(subject: Subject) -> None:
     model = _trained_model(subject)
     batch = subject.batch()
     before = Batch(batch.user.clone(), batch.pos.clone(), batch.neg.clone(), batch.row.clone(), None)
-    terms = _terms(model, batch)
+    terms = loss_terms(model, batch)
     if RANKING_TERM not in terms:
         raise ContractError(
             f"the loss has no term '{RANKING_TERM}', which batch.weight multiplies; it has {', '.join(terms)}"
@@ -75,44 +76,36 @@ def check_loss_terms(subject: Subject) -> None:
 
 
 def check_batch_weight(subject: Subject) -> None:
-    """`batch.weight` of 1 equals None, and rows of weight 0 do not move the ranking term."""
+    """`batch.weight` of 1 equals None bit for bit; a row of weight 0 moves neither the ranking term nor its gradient.
+
+    The other terms may read such a row: they are not weighted.
+    """
     model = _trained_model(subject)
     batch = subject.batch()
-    plain, ones = _terms(model, batch), _terms(model, replace(batch, weight=torch.ones(len(batch.user))))
+    plain, gradients = terms_and_gradients(model, batch)
+    ones, same = terms_and_gradients(model, replace(batch, weight=torch.ones(len(batch.user))))
     for name, value in plain.items():
-        require_close(
-            ones[name], value, 1e-6, f"loss term '{name}' with batch.weight all 1 is not that without weights"
-        )
+        sentence = f"loss term '{name}' with batch.weight all 1 is not that without weights"
+        require_close(ones[name], value, 0.0, sentence)
+    for name, gradient in gradients.items():
+        require_close(same[name], gradient, 0.0, f"with batch.weight all 1, the gradient of '{name}' differs")
     silent = torch.arange(len(batch.user)) % 2 == 0
     weight = (~silent).float() * 2
     other = replace(
         batch,
         weight=weight,
+        user=torch.where(silent, batch.user.roll(1), batch.user),
         pos=torch.where(silent, batch.pos.roll(1), batch.pos),
         neg=torch.where(silent[:, None], batch.neg.roll(1, dims=0), batch.neg),
     )
-    wanted = _terms(model, replace(batch, weight=weight))[RANKING_TERM]
-    if torch.equal(wanted, plain[RANKING_TERM]):
+    wanted, gradients = terms_and_gradients(model, replace(batch, weight=weight), only=RANKING_TERM)
+    if torch.equal(wanted[RANKING_TERM], plain[RANKING_TERM]):
         raise ContractError(f"batch.weight does not change the term '{RANKING_TERM}': it must multiply it row by row")
-    found = _terms(model, other)[RANKING_TERM]
-    require_close(found, wanted, 1e-6, f"rows with weight 0 move the term '{RANKING_TERM}'")
-
-
-def check_edge_weight(subject: Subject) -> None:
-    """Edge weights of 1 equal none, other weights leave everything finite, and None undoes them."""
-    model = subject.train()
-    if not isinstance(model, Backbone):
-        raise NotApplicable("the model is no backbone")
-    plain = all_scores(model)
-    rows = len(subject.view.user)
-    model.set_edge_weight(torch.ones(rows))
-    require_close(all_scores(model), plain, 1e-6, "scores with edge weights all 1 are not those without weights")
-    model.set_edge_weight(torch.from_numpy(numpy_generator(0, "edge weight").random(rows).astype(np.float32)))
-    require_finite(all_scores(model), "the scores with edge weights between 0 and 1")
-    model.set_edge_weight(torch.zeros(rows))
-    require_finite(all_scores(model), "the scores with edge weights all 0")
-    model.set_edge_weight(None)
-    require_close(all_scores(model), plain, 0.0, "set_edge_weight(None) does not undo edge weights")
+    found, moved = terms_and_gradients(model, other, only=RANKING_TERM)
+    require_close(found[RANKING_TERM], wanted[RANKING_TERM], 1e-6, f"rows with weight 0 move the term '{RANKING_TERM}'")
+    for name, gradient in gradients.items():
+        sentence = f"rows with weight 0 move the gradient of '{name}' by the term '{RANKING_TERM}'"
+        require_close(moved[name], gradient, 1e-6, sentence)
 
 
 def check_full_user(subject: Subject) -> None:
@@ -186,15 +179,6 @@ def _trained_model(subject: Subject) -> Recommender:
     if not subject.model.info.trained:
         raise NotApplicable("the model has no training")
     return subject.train()
-
-
-def _terms(model: Recommender, batch: Batch) -> dict[str, Tensor]:
-    """Return the loss terms in training mode, with the same random draws each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        terms = model.train().loss(batch)
-    model.eval()
-    return {name: value.detach() for name, value in terms.items()}
 
 
 def _metrics(model: Recommender, data: TinyData, tie_order: np.ndarray) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from sensorium.data.view import TrainView
 from sensorium.recommenders.base import Recommender
-from sensorium.testing import behaviour, content, structure
+from sensorium.testing import backbone, behaviour, content, structure
 from sensorium.testing.subject import ContractError, NotApplicable, Subject, subject_of
 
 Check = Callable[[Subject], None]
@@ -25,7 +25,9 @@ CHECKS: dict[str, Check] = {
     "test rows": behaviour.check_test_rows,
     "loss terms": behaviour.check_loss_terms,
     "batch weight": behaviour.check_batch_weight,
-    "edge weight": behaviour.check_edge_weight,
+    "representations": backbone.check_representations,
+    "pointwise": backbone.check_pointwise,
+    "edge weight": backbone.check_edge_weight,
     "full user": behaviour.check_full_user,
     "unknown items": behaviour.check_unknown_items,
     "relabelling": behaviour.check_relabelling,

@@ -124,7 +124,7 @@ def view_of_rows(user: Sequence[int], item: Sequence[int], *, users: int, items:
 
 
 def relabelled(data: TinyData, new_user: Integers, new_item: Integers) -> TinyData:
-    """Return the same world under other ids.
+    """Return the same world under other ids; what decides between equals is carried along.
 
     Args:
         data: The world; its view has no timestamps.
@@ -138,6 +138,8 @@ def relabelled(data: TinyData, new_user: Integers, new_item: Integers) -> TinyDa
         name: Features(features.x[old_item], features.present[old_item]) for name, features in view.features.items()
     }
     moved = replace(view, user=user, item=item, features=features, attributes={})
+    # The places that the view would draw for itself are properties of the ids: they are put in their place.
+    vars(moved).update(item_order=view.item_order[old_item], user_order=view.user_order[np.argsort(new_user)])
     return TinyData(moved, *_sorted(new_user[data.test_user], new_item[data.test_item]))
 
 

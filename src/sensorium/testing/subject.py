@@ -11,13 +11,14 @@ from torch import Tensor
 from sensorium.core.config import build
 from sensorium.core.errors import ConfigError
 from sensorium.core.registry import get
+from sensorium.core.seeds import torch_generator
 from sensorium.data.batches import Batch, PairBatches, Step
 from sensorium.data.view import TrainView
 from sensorium.evaluation.selection import Selection
 from sensorium.recommenders.base import Recommender, scores
 from sensorium.testing.data import tiny_data
 from sensorium.training.config import OptimizerConfig, TrainingConfig
-from sensorium.training.protocols import TrainingData
+from sensorium.training.protocols import BeginsEpochs, TrainingData
 
 VECTOR_TOLERANCE = 1e-5
 """How far scores may differ that are equal by their formula."""
@@ -102,6 +103,28 @@ def train_for(model: Recommender, view: TrainView, *, epochs: int, seed: int = 0
     )
     data: TrainingData[Recommender] = TrainingData(PairBatches(view, batch_size=64), lambda _: {"last": 0.0})
     train(model, data, config, selection=Selection("last"), seed=seed)
+
+
+def loss_terms(model: Recommender, batch: Batch) -> dict[str, Tensor]:
+    """Return the terms of the loss as in the first batch of an epoch, with the same random draws at every call."""
+    if isinstance(model, BeginsEpochs):
+        model.begin_epoch(0, torch_generator(0, "contract"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        terms = model.train().loss(batch)
+    model.eval()
+    return terms
+
+
+def terms_and_gradients(
+    model: Recommender, batch: Batch, *, only: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the terms, and by parameter the gradient of their sum, or of one term: 0 for one that is not used."""
+    terms = loss_terms(model, batch)
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    total = torch.stack([value for name, value in terms.items() if only in (None, name)]).sum()
+    gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True, materialize_grads=True)
+    return {name: value.detach() for name, value in terms.items()}, dict(zip(parameters, gradients, strict=True))
 
 
 def all_scores(model: Recommender, users: Tensor | None = None) -> Tensor:

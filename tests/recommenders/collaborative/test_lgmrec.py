@@ -34,7 +34,7 @@ def dense_parts(model: LGMRec) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]
         logits = x @ model.memberships[place].weight.double().T
         of_items = torch.softmax(logits / config.temperature, dim=1)
         of_users = torch.softmax(had @ logits / config.temperature, dim=1)
-        items = collaborative[view.n_users :]
+        items = collaborative[view.n_users :] * (had.sum(0) > 0)[:, None]
         for _ in range(config.layers):
             edges = of_items.T @ items
             items, users = of_items @ edges, of_users @ edges

@@ -24,7 +24,6 @@ import numpy.typing as npt
 from pydantic import Field
 
 from sensorium.core.errors import ConfigError
-from sensorium.core.seeds import catalogue_order
 from sensorium.data.dataset import Features
 from sensorium.data.view import TrainView
 from sensorium.nn.item_graphs import item_neighbours
@@ -65,9 +64,8 @@ class ContentKNN(NeighbourRecommender):
         trained = view.item_count > 0
         parts = [_directions(chosen[name], trained, config.center) * np.sqrt(weights[name]) for name in chosen]
         x = np.concatenate(parts, axis=1).astype(np.float32)
-        order = catalogue_order(view.n_items, view.seed)
         present = np.asarray(x.any(axis=1))
-        found = item_neighbours(x, present, config.k + 1, center=None, order=order)
+        found = item_neighbours(x, present, config.k + 1, center=None, order=view.item_order)
         super().__init__(view, config, _without_itself(found.item, found.cosine))
 
 

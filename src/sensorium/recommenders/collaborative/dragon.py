@@ -27,7 +27,6 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorium.core.seeds import numpy_generator
 from sensorium.data.batches import Batch
 from sensorium.data.view import TrainView
 from sensorium.nn.losses import bpr
@@ -67,7 +66,7 @@ class DRAGON(GraphBackbone):
     def __init__(self, view: TrainView, config: Config) -> None:
         # Read by `build_graph`, which the constructor of the base calls.
         self._neighbours = config.user_neighbours
-        self._order = numpy_generator(view.seed, "order of users", view.n_users).permutation(view.n_users)
+        self._order = view.user_order
         super().__init__(view, config)
         self.content = content_of(view, config, model="dragon")
         self._alike_items = mixed_item_graph(view, self.content, config.item_neighbours, config.modality_weights)

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.sparse import csr_matrix
 
-from sensorium.core.seeds import catalogue_order
 from sensorium.data.view import TrainView
 from sensorium.recommenders.base import ModelInfo, Recommender
 from sensorium.recommenders.collaborative.neighbours import NeighbourRecommender, Neighbours
@@ -42,8 +41,7 @@ class ItemKNN(NeighbourRecommender):
     config: Config
 
     def __init__(self, view: TrainView, config: Config) -> None:
-        order = catalogue_order(view.n_items, view.seed)
-        found = nearest_neighbours(view.matrix, k=config.k, shrink=config.shrink, tie_order=order)
+        found = nearest_neighbours(view.matrix, k=config.k, shrink=config.shrink, tie_order=view.item_order)
         super().__init__(view, config, found)
 
 

@@ -15,7 +15,8 @@ for any number of modalities.
 
 HCL needs B x U and B x I cosines. They are made in blocks of anchors, each with its part of the gradient, so that
 neither is ever held whole; what a user or an item that stands twice in a batch adds is computed once and counted twice.
-Evaluation has no noise: the published scores were drawn anew at each call.
+Evaluation has no noise: the published scores were drawn anew at each call. Items without a train row bring nothing to a
+hyperedge (their c is 0 and stays so), and have their part in it by their content.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class LGMRec(GraphBackbone):
         reg: float = Field(1e-6, ge=0, description="weight of the final vectors' norms (not squared) over the batch")
 
     config: Config
+    had: Tensor  # bool [I, 1], items with a train row
 
     def __init__(self, view: TrainView, config: Config) -> None:
         super().__init__(view, config)
@@ -75,6 +77,7 @@ class LGMRec(GraphBackbone):
         self.item_embedding = self.id_embedding("item_embedding", view.item_count, config.dim)
         self.projections = self._layers("projection", config.dim)
         self.memberships = self._layers("membership", config.hyperedges)
+        self.register_buffer("had", torch.from_numpy(view.item_count > 0).unsqueeze(1), persistent=False)
 
     def build_graph(self, weight: EdgeWeights | None) -> None:
         """Build Â, and R and R̄ [U, I], with the same weights."""
@@ -108,7 +111,7 @@ class LGMRec(GraphBackbone):
         embeddings = torch.cat([self.user_embedding, self.item_embedding])
         collaborative = lightgcn(self._adjacency, embeddings, self.config.graph_layers)
         views = {name: self._modality_view(z) for name, z in project(self.content, self.projections).items()}
-        items = collaborative[self.n_users :]
+        items = collaborative[self.n_users :] * self.had
         memberships = project(self.content, self.memberships).values()
         global_views = [self._global_view(logits, items) for logits in memberships]
         final = collaborative + torch.stack([unit_rows(view) for view in views.values()]).sum(0)
