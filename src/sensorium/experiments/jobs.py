@@ -15,7 +15,10 @@ from sensorium.core.registry import did_you_mean
 from sensorium.core.rundir import RunDirectory
 
 # By the key `kind` of a configuration: where its class is found, imported when it is asked for.
-JOBS = {"recommend": "sensorium.experiments.recommending:RecommendJob"}
+JOBS = {
+    "recommend": "sensorium.experiments.recommending:RecommendJob",
+    "judge": "sensorium.judging.job:JudgeJob",
+}
 
 
 class Job(Protocol):
