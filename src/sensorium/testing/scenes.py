@@ -25,23 +25,23 @@ _FACES = np.array(
 
 def _cube(points: Array) -> Array:
     outside = np.abs(points) - CUBE_HALF
-    return np.linalg.norm(np.maximum(outside, 0), axis=-1) + np.minimum(outside.max(-1), 0)
+    return np.asarray(np.linalg.norm(np.maximum(outside, 0), axis=-1) + np.minimum(outside.max(-1), 0))
 
 
 def _cube_colours(points: Array) -> Array:
     """One colour a face."""
     axis = np.abs(points).argmax(-1)
     back = np.take_along_axis(points, axis[:, None], 1)[:, 0] < 0
-    return _FACES[2 * axis + back]
+    return np.asarray(_FACES[2 * axis + back])
 
 
 def _sphere(points: Array) -> Array:
-    return np.linalg.norm(points, axis=-1) - SPHERE_RADIUS
+    return np.asarray(np.linalg.norm(points, axis=-1) - SPHERE_RADIUS)
 
 
 def _sphere_colours(points: Array) -> Array:
     """Smooth in all directions."""
-    return 0.5 + 0.4 * np.sin(4 * points / SPHERE_RADIUS)
+    return np.asarray(0.5 + 0.4 * np.sin(4 * points / SPHERE_RADIUS))
 
 
 def _torus(points: Array) -> Array:

@@ -233,7 +233,7 @@ def blend(
                 alpha = alpha if alpha >= LEAST_ALPHA else ZERO
                 weight = light[k] * (alpha if sigma >= ZERO else ZERO)
                 after = light[k] - weight
-                # Products in place of stores under a mask, which are slow.
+                # Products, here and below, where a choice would become a store under a mask, which is slow.
                 go_on = ZERO if after < LEAST_LIGHT else ONE
                 going[k] *= go_on
                 weight *= go_on
@@ -242,8 +242,7 @@ def blend(
                 green[k] += weight * own_green
                 blue[k] += weight * own_blue
                 depth[k] += weight * own_depth
-                taken = number if weight > ZERO else NONE
-                latest[k] = latest[k] if latest[k] > taken else taken
+                latest[k] += (number - latest[k]) * (ONE if weight > ZERO else ZERO)
         for k in range(PIXELS):
             lights[tile, k], lasts[tile, k] = light[k], latest[k]
             row, column = top + k // SIDE, left + k % SIDE
