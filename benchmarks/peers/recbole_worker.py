@@ -1,0 +1,108 @@
+"""RecBole: BPR and LightGCN by its own trainer and loader, and its full-sort evaluation.
+
+Its checkpoints hold a pickled configuration, which torch.load refuses since 2.6; none is loaded here, but its trainer
+is made with one in mind, so that the old default is put back.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+torch.load = functools.partial(torch.load, weights_only=False)
+
+from recbole.config import Config  # noqa: E402 - after the line above
+from recbole.data import create_dataset, data_preparation  # noqa: E402
+from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
+from worker import Task, serve  # noqa: E402
+
+USERS_AT_ONCE = 512
+
+
+def prepare(name: str, data: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Write the rows as RecBole's files, and return what its quick start makes of them."""
+    folder = Path(tempfile.mkdtemp(prefix="recbole-"))
+    (folder / "graph").mkdir()
+    for part in ("train", "valid", "test"):
+        rows = "test" if part == "valid" else part
+        pairs = np.stack([data[f"{rows}_user"], data[f"{rows}_item"]], axis=1)
+        np.savetxt(
+            folder / "graph" / f"graph.{part}.inter",
+            pairs,
+            fmt="%d",
+            delimiter="\t",
+            header="user_id:token\titem_id:token",
+            comments="",
+        )
+    config = Config(
+        model=name,
+        dataset="graph",
+        config_dict={
+            "data_path": str(folder),
+            "checkpoint_dir": str(folder),
+            "benchmark_filename": ["train", "valid", "test"],
+            "load_col": {"inter": ["user_id", "item_id"]},
+            "embedding_size": data["user_vectors"].shape[1],
+            "n_layers": 3,
+            "reg_weight": 1e-4,
+            "learning_rate": 1e-3,
+            "train_batch_size": 4096,
+            "eval_batch_size": USERS_AT_ONCE * int(data["size"][1]),
+            "metrics": ["Recall", "NDCG"],
+            "topk": [20],
+            "valid_metric": "Recall@20",
+            "metric_decimal_place": 12,
+            "use_gpu": False,
+            "show_progress": False,
+            "state": "ERROR",
+            "seed": 0,
+        },
+    )
+    torch.set_num_threads(asked["threads"])  # its configuration has no key for it
+    init_seed(0, reproducibility=False)
+    dataset = create_dataset(config)
+    train, _, test = data_preparation(config, dataset)
+    model = get_model(name)(config, train.dataset)
+    return get_trainer(config["MODEL_TYPE"], name)(config, model), model, train, test
+
+
+def training(name: str, data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    trainer, _, train, _ = prepare(name, data, asked)
+
+    def work() -> Mapping[str, float]:
+        for epoch in range(asked["epochs"]):
+            trainer._train_epoch(train, epoch, show_progress=False)
+        return {}
+
+    return Task(work, asked["epochs"] * len(data["train_user"]))
+
+
+def evaluation(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    trainer, model, train, test = prepare("BPR", data, asked)
+    with torch.no_grad():
+        for field, table, vectors in (
+            ("user_id", model.user_embedding, data["user_vectors"]),
+            ("item_id", model.item_embedding, data["item_vectors"]),
+        ):
+            ids = train.dataset.token2id(field, [str(token) for token in range(len(vectors))])
+            table.weight[torch.from_numpy(np.asarray(ids))] = torch.from_numpy(vectors)
+    return Task(
+        lambda: trainer.evaluate(test, load_best_model=False, show_progress=False), len(np.unique(data["test_user"]))
+    )
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "bpr": functools.partial(training, "BPR"),
+            "lightgcn": functools.partial(training, "LightGCN"),
+            "evaluation": evaluation,
+        },
+        ("recbole",),
+    )

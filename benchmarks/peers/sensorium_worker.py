@@ -1,0 +1,87 @@
+"""Our side: the models through the training loop as a run has it, without validation and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from worker import Task, serve
+
+from sensorium.data.batches import PairBatches
+from sensorium.data.view import TrainView
+from sensorium.evaluation.ranking import evaluate
+from sensorium.evaluation.selection import Selection
+from sensorium.evaluation.tasks import task_from_rows
+from sensorium.recommenders.base import Recommender
+from sensorium.recommenders.collaborative.bpr import BPR
+from sensorium.recommenders.collaborative.lightgcn import LightGCN
+from sensorium.training.config import TrainingConfig
+from sensorium.training.loop import train
+from sensorium.training.protocols import TrainingData
+
+
+def view_of(data: Mapping[str, Any]) -> TrainView:
+    users, items = data["size"].tolist()
+    return TrainView(users, items, data["train_user"], data["train_item"], None, 0, {}, {})
+
+
+def training(model: Recommender, view: TrainView, asked: Mapping[str, Any], **keys: Any) -> Task:
+    torch.set_num_threads(asked["threads"])
+    epochs = asked["epochs"]
+    config = TrainingConfig(
+        epochs=epochs, batch_size=4096, validate_every=epochs, patience=0, device="cpu", checkpoint="none", **keys
+    )
+    batches = PairBatches(view, config.batch_size)
+
+    def work() -> Mapping[str, float]:
+        data = TrainingData(batches, lambda model: {"none": 0.0})
+        train(model, data, config, selection=Selection("none"), seed=0)
+        return {}
+
+    return Task(work, epochs * len(view.user))
+
+
+def bpr(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    view = view_of(data)
+    return training(BPR(view, BPR.Config(reg=1e-4)), view, asked)
+
+
+def bpr_fused(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    view = view_of(data)
+    config = BPR.Config(engine="fused", regulariser="squared", reg=0.01, threads=asked["threads"])
+    return training(BPR(view, config), view, asked, optimizer={"name": "sgd", "lr": 0.05})
+
+
+def lightgcn(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    view = view_of(data)
+    return training(LightGCN(view, LightGCN.Config(layers=3, reg=1e-4)), view, asked)
+
+
+def evaluation(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    torch.set_num_threads(asked["threads"])
+    users, items = data["size"].tolist()
+    vectors = torch.from_numpy(data["user_vectors"]), torch.from_numpy(data["item_vectors"])
+
+    class Vectors:
+        def query_vectors(self, queries: torch.Tensor) -> torch.Tensor:
+            return vectors[0][queries]
+
+        def item_vectors(self) -> torch.Tensor:
+            return vectors[1]
+
+    task = task_from_rows(
+        items, (data["test_user"], data["test_item"]), (data["train_user"], data["train_item"]), n_users=users
+    )
+    return Task(
+        lambda: evaluate(Vectors(), task, ks=[20], metrics=["recall", "ndcg"]).summary,
+        len(np.unique(data["test_user"])),
+    )
+
+
+if __name__ == "__main__":
+    serve(
+        {"bpr": bpr, "bpr_fused": bpr_fused, "lightgcn": lightgcn, "evaluation": evaluation},
+        ("sensorium", "torch", "numpy", "numba"),
+    )
