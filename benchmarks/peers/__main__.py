@@ -37,6 +37,7 @@ HERE = Path(__file__).parent
 TASKS = {
     "bpr": [
         ("sensorium", "bpr", 1, 2),
+        ("sensorium", "bpr_compiled", 1, 2),
         ("sensorium", "bpr_fused", 5, 10),
         ("cornac", "bpr", 5, 10),
         ("implicit", "bpr", 5, 10),

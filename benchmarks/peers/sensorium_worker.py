@@ -48,6 +48,11 @@ def bpr(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
     return training(BPR(view, BPR.Config(reg=1e-4)), view, asked)
 
 
+def bpr_compiled(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    view = view_of(data)
+    return training(BPR(view, BPR.Config(reg=1e-4, engine="compiled")), view, asked)
+
+
 def bpr_fused(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
     view = view_of(data)
     config = BPR.Config(engine="fused", regulariser="squared", reg=0.01, threads=asked["threads"])
@@ -82,6 +87,12 @@ def evaluation(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
 
 if __name__ == "__main__":
     serve(
-        {"bpr": bpr, "bpr_fused": bpr_fused, "lightgcn": lightgcn, "evaluation": evaluation},
+        {
+            "bpr": bpr,
+            "bpr_compiled": bpr_compiled,
+            "bpr_fused": bpr_fused,
+            "lightgcn": lightgcn,
+            "evaluation": evaluation,
+        },
         ("sensorium", "torch", "numpy", "numba"),
     )

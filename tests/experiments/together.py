@@ -5,6 +5,7 @@
 One program that forks, since starting torch takes longer than all of its children.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -41,13 +42,14 @@ def start(rank: int, work: Callable[[], object]) -> int:
     if child == 0:
         os.environ["RANK"] = str(rank)
         status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
+        with contextlib.suppress(BaseException):
+            try:
+                work()
+                status = 0
+            except Exception:
+                traceback.print_exc()
+                raise
+        os._exit(status)
     return child
 
 

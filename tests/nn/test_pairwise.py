@@ -47,3 +47,25 @@ def test_values_and_gradients_are_those_of_plain_indexing(rows: int, negatives: 
 def test_gradcheck() -> None:
     users, items, *ids = case(6, 2)
     assert torch.autograd.gradcheck(lambda *tables: margins_and_squares(*tables, *ids), (users, items))
+
+
+@pytest.mark.parametrize(("rows", "negatives"), [(1, 1), (20, 1), (20, 3)])
+def test_compiled_loops_give_the_same(rows: int, negatives: int) -> None:
+    pytest.importorskip("numba")
+    from sensorium.nn import pairwise_compiled
+
+    users, items, *ids = case(rows, negatives)
+    tables = [table.detach().float().requires_grad_() for table in (users, items)]
+    found, wanted = (
+        function(*tables, *ids) for function in (pairwise_compiled.margins_and_squares, margins_and_squares)
+    )
+    weights = torch.randn(rows, negatives), torch.tensor([0.3, -1.0, 2.0])
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    for used in ((0, 1), (0,), (1,)):
+        gradients = [
+            torch.autograd.grad(sum((parts[at] * weights[at]).sum() for at in used), tables, retain_graph=True)
+            for parts in (found, wanted)
+        ]
+        for one, other in zip(*gradients, strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
