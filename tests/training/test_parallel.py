@@ -20,7 +20,20 @@ from sensorium.testing import tiny_view
 from sensorium.training.parallel import average_gradients, count_rows, take_slice
 
 PROGRAM = Path(__file__).parent / "together.py"
-MODELS = ("bpr", "lightgcn", "contrastive")
+MODELS = (
+    "contrastive",
+    "bpr",
+    "lightgcn",
+    "vbpr",
+    "selfcf",
+    "bm3",
+    "freedom",
+    "lattice",
+    "mgcn",
+    "smore",
+    "dragon",
+    "lgmrec",
+)
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -74,7 +87,7 @@ def test_slices_make_up_the_batch() -> None:
     parts = [take_slice(batches, step, Pair(rank, [3, 4])) for rank in (0, 1)]  # type: ignore[arg-type]
     assert torch.cat([batch.neg for batch, _ in parts]).tolist() == whole.neg.tolist()
     assert torch.cat([batch.row for batch, _ in parts]).tolist() == whole.row.tolist()
-    assert [part for _, part in parts] == [Slice(3 / 7, 7), Slice(4 / 7, 7)]
+    assert [part for _, part in parts] == [Slice(3 / 7, 7, 0), Slice(4 / 7, 7, 3)]
 
 
 def test_fewer_rows_than_processes_are_taken_whole_by_each() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sensorium.core import registry
 from sensorium.core.processes import joined, processes
 from sensorium.core.rundir import RunDirectory
 from sensorium.core.seeds import catalogue_order
@@ -27,7 +28,6 @@ from sensorium.evaluation.tasks import RankingTask, task_from_rows
 from sensorium.nn.losses import infonce
 from sensorium.recommenders.base import Recommender
 from sensorium.recommenders.collaborative.bpr import BPR
-from sensorium.recommenders.collaborative.lightgcn import LightGCN
 from sensorium.testing import tiny_view
 from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import train
@@ -35,6 +35,7 @@ from sensorium.training.protocols import TrainingData
 
 BATCH = 41  # odd, and the last batch of a pass has another, odd number of rows
 SUM_OF_NORMS = 0.5
+NAMES = ("bpr", "lightgcn", "vbpr", "selfcf", "bm3", "freedom", "lattice", "mgcn", "smore", "dragon", "lgmrec")
 
 
 class Contrastive(BPR):
@@ -47,9 +48,13 @@ class Contrastive(BPR):
 
 def models() -> Iterator[tuple[str, Recommender]]:
     view = tiny_view()
-    yield "bpr", BPR(view, BPR.Config(dim=8, reg=SUM_OF_NORMS))
-    yield "lightgcn", LightGCN(view, LightGCN.Config(dim=8, layers=2, reg=SUM_OF_NORMS))
     yield "contrastive", Contrastive(view, BPR.Config(dim=8, reg=0.01))
+    for name in NAMES:
+        target = registry.get("sensorium.recommenders", name)
+        small = {"dim": 8, "reg": SUM_OF_NORMS} if "reg" in target.Config.model_fields else {"dim": 8}
+        if name == "smore":
+            small["dropout"] = 0.0  # its dropout goes over rows of users and items at once: not drawn for whole batches
+        yield name, target(view, target.Config(**small))
 
 
 def task() -> RankingTask:

@@ -129,10 +129,12 @@ class Slice:
     Attributes:
         share: Its weight in the mean over all processes: its rows / rows of the batch.
         rows: Rows of the whole batch, None where nothing is divided.
+        first: The place among them of this process's first row.
     """
 
     share: float = 1.0
     rows: int | None = None
+    first: int = 0
 
 
 _current = Slice()

@@ -2,8 +2,8 @@
 
 A loss is computed of a slice of the batch, and the loop takes the mean of all processes' gradients, each weighted with
 its share of the rows. That is exact for means over the rows of a batch. For anything else (a norm of the whole batch, a
-softmax over it) these two functions give every process what the others have, differentiably. In a process that works
-alone they change nothing.
+softmax over it) these functions give every process what the others have, differentiably. In a process that works alone
+they change nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sensorium.core.processes import Processes, Slice, current_slice, processes
 
@@ -38,10 +39,22 @@ def rows_of_all(rows: Tensor) -> tuple[Tensor, int]:
     everyone, part = processes(), current_slice()
     if everyone.alone or part.rows is None or part.rows == len(rows):
         return rows, 0
-    counts = [int(count) for count in torch.cat(everyone.gather(torch.tensor([len(rows)])))]
-    first = sum(counts[: everyone.rank])
-    whole: Tensor = _Rows.apply(rows, everyone, part, first)  # type: ignore[no-untyped-call]
-    return whole, first
+    whole: Tensor = _Rows.apply(rows, everyone, part)  # type: ignore[no-untyped-call]
+    return whole, part.first
+
+
+def sum_over_batch(total: Tensor, rows: int) -> Tensor:
+    """Return a sum over the `rows` rows of a slice, so that its mean over processes is the sum of the whole batch."""
+    return total * ((current_slice().rows or rows) / rows)
+
+
+def dropout_of_batch(rows: Tensor, p: float) -> Tensor:
+    """Return `functional.dropout` of rows of a batch, [b, ...]: drawn for the whole batch; own part taken."""
+    part = current_slice()
+    if part.rows is None:
+        return functional.dropout(rows, p)
+    kept = functional.dropout(rows.new_ones(part.rows, *rows.shape[1:]), p)
+    return rows * kept[part.first : part.first + len(rows)]
 
 
 class _Mean(torch.autograd.Function):
@@ -57,11 +70,11 @@ class _Mean(torch.autograd.Function):
 
 class _Rows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, everyone: Processes, part: Slice, first: int) -> Tensor:
-        ctx.everyone, ctx.part, ctx.own = everyone, part, slice(first, first + len(rows))
+    def forward(ctx: Any, rows: Tensor, everyone: Processes, part: Slice) -> Tensor:
+        ctx.everyone, ctx.part, ctx.own = everyone, part, slice(part.first, part.first + len(rows))
         return torch.cat(everyone.gather(rows.detach()))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         whole = ctx.everyone.add_up(gradients[0] * ctx.part.share)
-        return whole[ctx.own] / ctx.part.share, None, None, None
+        return whole[ctx.own] / ctx.part.share, None, None

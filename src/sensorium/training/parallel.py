@@ -34,7 +34,7 @@ def take_slice(source: BatchSource, step: Step, everyone: Processes) -> tuple[An
     if min(counts) == 0:
         batch = source.batch(step)
         return batch, Slice(1 / everyone.world, count_rows(batch))
-    return batch, Slice(rows / sum(counts), sum(counts))
+    return batch, Slice(rows / sum(counts), sum(counts), sum(counts[: everyone.rank]))
 
 
 def count_rows(batch: Any) -> int:

@@ -83,7 +83,7 @@ class BM3(GraphBackbone):
         users, items = torch.split(nodes, [self.n_users, self.n_items])
         return {
             RANKING_TERM: weighted_mean(pairs, batch.weight),
-            "reg": self.config.reg * embedding_norm(users, items, batch=self.n_items),
+            "reg": self.config.reg * embedding_norm(users, items, batch=self.n_items, whole=True),
             "content": self.config.cl * alike,
         }
 

@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from sensorium.data.batches import Batch
 from sensorium.data.view import TrainView
+from sensorium.nn.across import sum_over_batch
 from sensorium.nn.losses import bpr, embedding_norm
 from sensorium.nn.propagation import lightgcn
 from sensorium.nn.sparse import from_scipy
@@ -102,7 +103,7 @@ class LGMRec(GraphBackbone):
         rows = gather_nodes(final, self.n_users, batch)
         return {
             RANKING_TERM: bpr(*rows.scores(), batch.weight),
-            "hcl": self.config.hcl * self._contrast(global_views, batch),
+            "hcl": self.config.hcl * sum_over_batch(self._contrast(global_views, batch), len(batch)),
             "reg": self.config.reg * embedding_norm(*rows, batch=len(batch)),
         }
 

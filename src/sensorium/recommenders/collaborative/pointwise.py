@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sensorium.data.batches import Batch
+from sensorium.nn.across import dropout_of_batch
 
 
 def gather_pairs(nodes: Tensor, n_users: int, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -20,8 +20,8 @@ def gather_pairs(nodes: Tensor, n_users: int, batch: Batch) -> tuple[Tensor, Ten
 
 
 def damaged(vectors: Tensor, dropout: float) -> Tensor:
-    """Return a copy that passes no gradient, each element 0 with probability `dropout` and else grown by 1/(1 - it)."""
-    return functional.dropout(vectors.detach(), dropout)
+    """Return a copy of a batch's rows that passes no gradient, by dropout: others grow by 1/(1 - it)."""
+    return dropout_of_batch(vectors.detach(), dropout)
 
 
 def weighted_mean(rows: Tensor, weight: Tensor | None) -> Tensor:
