@@ -15,7 +15,12 @@ from sensorium.testing import tiny_view
 
 
 def noisy_view(
-    rate: float = 0.3, *, users: int = 200, items: int = 80, modalities: Sequence[str] = ("text", "image"), seed: int = 0
+    rate: float = 0.3,
+    *,
+    users: int = 200,
+    items: int = 80,
+    modalities: Sequence[str] = ("text", "image"),
+    seed: int = 0,
 ) -> tuple[TrainView, npt.NDArray[np.bool_]]:
     """Return a view with added rows, items drawn by popularity, and which of its rows were added: bool [E]."""
     view = tiny_view(users=users, items=items, rows_per_user=16, modalities=modalities, seed=seed)

@@ -16,7 +16,7 @@ from sensorium.recommenders.wrappers.posterior import (
 
 def test_the_regression_is_that_of_a_reference() -> None:
     draw = np.random.default_rng(0)
-    observed = draw.normal(size=(400, 3)) + [0.8, 0.3, 0.0]
+    observed = draw.normal(loc=[0.8, 0.3, 0.0], size=(400, 3))
     null = draw.normal(size=(1000, 3)) * [2, 1, 1]
     ratio = fit_density_ratio(observed, null, not_negative=0)
     x = (np.concatenate([observed, null]) - null.mean(0)) / null.std(0)
@@ -29,7 +29,7 @@ def test_the_regression_is_that_of_a_reference() -> None:
 
 def test_evidence_that_counts_against_rows_is_dropped_and_the_rest_fitted_again() -> None:
     draw = np.random.default_rng(1)
-    observed, null = draw.normal(size=(500, 3)) + [1.0, -0.6, -0.5], draw.normal(size=(500, 3))
+    observed, null = draw.normal(loc=[1.0, -0.6, -0.5], size=(500, 3)), draw.normal(size=(500, 3))
     ratio = fit_density_ratio(observed, null, not_negative=2)
     assert ratio.coefficients[1] == 0
     assert ratio.coefficients[2] < 0  # the last one may be negative
