@@ -23,7 +23,7 @@ from sensorium.judging.metric import signals
 from sensorium.judging.metric.distortions import DYNAMIC, STATIC
 from sensorium.judging.metric.fitting import Rated
 from sensorium.judging.metric.measuring import ORIGINAL, measure_all
-from sensorium.judging.metric.signals import AESTHETIC, IMAGING, MOTION, TEMPORAL, Sign, Signals
+from sensorium.judging.metric.signals import AESTHETIC, IMAGING, LEAST_DEVIATION, MOTION, TEMPORAL, Sign, Signals
 from sensorium.judging.metric.weights import NOTICE, head_tree
 
 
@@ -215,7 +215,9 @@ def clips_of(
     names = tuple(recipe.signs)
     table = _table(measured[ORIGINAL], names)
     copies = np.stack([_table(measured[kind], names) for kind in recipe.kinds])
-    return Clips(Rated(table, copies, target, tuple(recipe.signs.values()), recipe.balance), names, prompt, model)
+    least = tuple(LEAST_DEVIATION.get(name, 0.0) for name in names)
+    rated = Rated(table, copies, target, tuple(recipe.signs.values()), recipe.balance, least)
+    return Clips(rated, names, prompt, model)
 
 
 def _table(measured: Sequence[Signals], names: Sequence[str]) -> Floats:

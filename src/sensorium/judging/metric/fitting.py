@@ -54,6 +54,7 @@ def fit(
     *,
     pairs: tuple[Floats, Floats] | None = None,
     balance: float = 1.0,
+    least: Sequence[float] | None = None,
 ) -> Linear:
     """Fit a linear model whose weights keep their signs.
 
@@ -63,9 +64,10 @@ def fit(
         signs: 1, -1 or 0 (either way) for each signal.
         pairs: Originals and their spoiled copies, float [pairs, signals] each.
         balance: λ, the weight of all pairs together against that of all clips.
+        least: The least deviation that each signal is divided by.
     """
     mean = np.nan_to_num(np.nanmean(table, axis=0))
-    deviation = np.nanstd(table, axis=0)
+    deviation = np.maximum(np.nanstd(table, axis=0), 0.0 if least is None else np.asarray(least))
     deviation = np.where(deviation > 1e-9, deviation, 1.0)
     rows = [np.column_stack([_standardised(table, mean, deviation), np.ones(len(table))])]
     goals = [target]
@@ -94,6 +96,7 @@ class Rated:
         target: float [clips], what people say.
         signs: Of the signals.
         balance: λ.
+        least: The least deviation of each signal.
     """
 
     table: Floats
@@ -101,6 +104,7 @@ class Rated:
     target: Floats
     signs: tuple[int, ...]
     balance: float
+    least: tuple[float, ...]
 
     def fit(self, keep: npt.NDArray[np.bool_] | None = None) -> Linear:
         """Fit on some of the clips and on their own copies."""
@@ -108,7 +112,8 @@ class Rated:
         kinds, _, signals = self.copies.shape
         better = np.broadcast_to(self.table[keep], (kinds, int(keep.sum()), signals)).reshape(-1, signals)
         worse = self.copies[:, keep].reshape(-1, signals)
-        return fit(self.table[keep], self.target[keep], self.signs, pairs=(better, worse), balance=self.balance)
+        pairs = (better, worse)
+        return fit(self.table[keep], self.target[keep], self.signs, pairs=pairs, balance=self.balance, least=self.least)
 
     def left_out(self, fold: Integers) -> tuple[Floats, Floats]:
         """Predict each fold by a fit that saw neither its clips nor their copies.

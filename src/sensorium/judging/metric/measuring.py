@@ -95,6 +95,6 @@ def _read(path: Path) -> Signals:
     tree = read_json(path)
     try:
         values = {name: float("nan") if value is None else float(value) for name, value in tree["values"].items()}
-        return Signals(values, int(tree["frames"]))
+        return Signals(signals.with_defects(values), int(tree["frames"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} holds no signals ({error}): remove it, and it is measured again") from None

@@ -1,8 +1,7 @@
 """The signals of the metric judge: what they are called, which way each may count, and for which dimensions.
 
 Signs are fixed beforehand, from what a signal means, and not by the data: in rated clips of few generators almost
-anything correlates with quality. The plain noise level, for one, goes *with* the rated quality of generated video,
-since it also measures detail; a free fit would reward added noise.
+anything correlates with quality, and a free fit would reward added noise.
 """
 
 from __future__ import annotations
@@ -24,27 +23,40 @@ LONG_SIDE = 256
 
 Sign = Literal[-1, 0, 1]  # 0: either way
 
+# Defects: what exceeds what clean video shows. Below these limits the same numbers measure content: the noise level of
+# flat areas goes *with* the rated quality of generated video, since detail raises it.
+VISIBLE_NOISE = 3.0  # grey levels of 255
+VISIBLE_CLIPPING = 0.1  # share of pixels
+VISIBLE_BLOCKS = 0.2  # log ratio of steps at block borders to others
+
 IMAGING: Mapping[str, Sign] = {
     "detail": 1,
     "edge_sharpness": 1,
     "high_frequencies": 1,
-    "noise": -1,
-    "temporal_noise": -1,
-    "clipped": -1,
-    "blockiness": -1,
-    "contrast": 0,
+    "visible_noise": -1,
+    "moving_noise": -1,
+    "visible_clipping": -1,
+    "visible_blocks": -1,
 }
 AESTHETIC: Mapping[str, Sign] = {
     "edge_sharpness": 1,
-    "noise": -1,
-    "temporal_noise": -1,
-    "clipped": -1,
-    "blockiness": -1,
+    "visible_noise": -1,
+    "moving_noise": -1,
+    "visible_clipping": -1,
+    "visible_blocks": -1,
     "brightness": 0,
     "contrast": 0,
     "colourfulness": 0,
     "entropy": 0,
     "balance": 0,
+}
+# The least deviation that a signal is divided by: most clean clips have no defect at all, and a trace of one in a
+# single clip must not set the scale for all.
+LEAST_DEVIATION: Mapping[str, float] = {
+    "visible_noise": 0.3,
+    "moving_noise": 0.3,
+    "visible_clipping": 0.1,
+    "visible_blocks": 0.2,
 }
 TEMPORAL: Mapping[str, Sign] = {
     "warp_mean": -1,
@@ -111,7 +123,25 @@ def measure(
         values |= {"blockiness": _mean(blocks), "temporal_noise": measure_temporal_noise(grey)}
     if movement and len(small) >= LEAST_FRAMES:
         values |= measure_movement(grey)
-    return Signals(values, len(small))
+    return Signals(with_defects(values), len(small))
+
+
+def with_defects(values: Mapping[str, float]) -> dict[str, float]:
+    """Return measured signals with the defects that follow from them.
+
+    `moving_noise` counts what is noise in space *and* in time: texture is still when the movement is followed, and what
+    flow cannot follow is smooth.
+    """
+    if "noise" not in values:
+        return dict(values)
+    in_space, in_time = (np.exp(values[name]) - 0.1 for name in ("noise", "temporal_noise"))
+    return {
+        **values,
+        "visible_noise": float(np.log(np.maximum(1.0, in_space / VISIBLE_NOISE))),
+        "moving_noise": float(np.log(np.maximum(1.0, np.minimum(in_space, in_time) / VISIBLE_NOISE))),
+        "visible_clipping": float(np.maximum(0.0, values["clipped"] - VISIBLE_CLIPPING)),
+        "visible_blocks": float(np.maximum(0.0, values["blockiness"] - VISIBLE_BLOCKS)),
+    }
 
 
 def _mean(values: list[float]) -> float:
