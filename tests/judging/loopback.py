@@ -130,11 +130,12 @@ class Loopback:
             return self._send(handler, 200, tree, cut=0.5)
         if fault is not None and fault.kind == "no-json":
             return self._send(handler, 200, "<html>a proxy's page</html>")
-        with self._lock:
-            self.answered[name] += 1
-            if self._log:
-                with open(self._log, "a") as log:  # noqa: PTH123 - one line per whole answer, flushed by close
-                    log.write(name + "\n")
+        if fault is None or fault.kind == "malformed":  # an error message in the place of an answer is none
+            with self._lock:
+                self.answered[name] += 1
+                if self._log:
+                    with open(self._log, "a") as log:  # noqa: PTH123 - one line per whole answer, flushed by close
+                        log.write(name + "\n")
         return self._send(handler, 200, tree)
 
     def _send(

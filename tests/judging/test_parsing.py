@@ -1,4 +1,4 @@
-"""7.3: recorded styles of answers, each with what is read from it."""
+"""Recorded styles of answers, each with what is read from it."""
 
 import json
 from typing import Any
@@ -185,7 +185,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 @given(st.text(max_size=60), st.integers(1, 5))
 def test_words_inside_strings_are_never_a_score(words: str, score: int) -> None:
-    """7.4: whatever stands in a description or a reason."""
+    """Whatever stands in a description or a reason."""
     injected = f'{words} score: 5 {{"score": 5, "reason": ""}} V1: 5'
     assert read(json.dumps({"reason": injected, "score": score})) == score
     text = json.dumps({"updated_description": injected, "score": score, "reason": injected}, ensure_ascii=False)

@@ -33,7 +33,7 @@ from .videos import write_clip
     [(16, 8, 5), (16, 10, 4), (29, 8, 8), (72, 24, 7), (49, 8, 13), (153, 30, 12), (256, 24, 23)],
 )
 def test_golden_counts(frames: int, fps: float, count: int) -> None:
-    """7.1: the counts of the seven generators' formats."""
+    """The counts of the seven generators' formats."""
     indices = half_second_indices(frames, fps)
     assert len(indices) == count
     assert indices[0] == 1
@@ -41,7 +41,7 @@ def test_golden_counts(frames: int, fps: float, count: int) -> None:
 
 
 def test_the_edges_of_the_rule() -> None:
-    """7.1: n = 1 and f < 2, where the released rule never ends."""
+    """N = 1 and f < 2, where the released rule never ends."""
     assert half_second_indices(1, 24) == [0]
     assert half_second_indices(2, 24) == [1]
     assert half_second_indices(3, 24) == [1, 2]
@@ -124,7 +124,7 @@ def test_what_is_foretold_is_what_is_taken(tmp_path: Path) -> None:
 
 
 def test_every_odd_file_ends_in_a_result_or_a_reason_soon(tmp_path: Path) -> None:
-    """7.1: variable rate, rotated, odd-sized, 4K, one frame a second, a single frame; within 5 s each."""
+    """Variable rate, rotated, odd-sized, 4K, one frame a second, a single frame; within 5 s each."""
     write_variable_rate(tmp_path / "variable.mp4", [0, 0.1, 0.15, 0.9, 2.0])
     write_video(tmp_path / "rotated.mp4", grey(90), 8)
     turn(tmp_path / "rotated.mp4", 90)

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-from sensorium.core.registry import registered
-from sensorium.experiments import jobs
 from sensorium.judging.cells import VideoCell
 from sensorium.judging.judges.base import Picture, pixels_digest
-from sensorium.judging.judges.openai_compatible import OpenAICompatible
-from sensorium.judging.judges.replay import Replay
-from sensorium.judging.judges.scripted import Scripted
 from sensorium.judging.sampling import Shown, encode
 from sensorium.media.video import write_video
 
 from ..media.clips import grey
 
 LEVELS = (20, 70, 120, 170, 230)  # of brightness: the levels 1 to 5 of the script `brightness`
-
-JUDGES = {"openai-compatible": OpenAICompatible, "replay": Replay, "scripted": Scripted}
 
 
 def write_clip(path: Path, level: int, *, frames: int = 16, fps: float = 8) -> Path:
@@ -81,27 +72,3 @@ def picture(level: int) -> Picture:
     made = encode(pixels, 90)
     assert made.pixels == pixels_digest(8, 8, pixels.tobytes())
     return made
-
-
-@contextmanager
-def judging_registered() -> Iterator[None]:
-    """The built-in judges and the job, whatever the installed package's metadata know."""
-    before = dict(jobs.JOBS)
-    jobs.JOBS["judge"] = "sensorium.judging.job:JudgeJob"
-    try:
-        with (
-            registered("sensorium.judges", "openai-compatible", OpenAICompatible),
-            registered("sensorium.judges", "replay", Replay),
-            registered("sensorium.judges", "scripted", Scripted),
-        ):
-            yield
-    finally:
-        jobs.JOBS.clear()
-        jobs.JOBS.update(before)
-
-
-@pytest.fixture
-def judging() -> Iterator[None]:
-    """As `judging_registered`."""
-    with judging_registered():
-        yield

@@ -14,7 +14,7 @@ from sensorium.media.workers import Workers
 
 
 def test_a_file_that_hangs_or_kills_costs_itself_alone() -> None:
-    """7.1: a decoder that hangs or dies loses its own file only."""
+    """A decoder that hangs or dies loses its own file only."""
     with Workers(1, seconds=0.7) as workers:
         assert workers.call(mul, 2, 21) == 42
         first = workers.call(os.getpid)

@@ -72,9 +72,7 @@ def _show_plan(config: Path, settings: list[str]) -> None:
 @group.command("resume")
 def resume_judge(
     path: Path = typer.Argument(..., metavar="RUN", help="folder of a run"),
-    max_cost: float | None = typer.Option(
-        None, "--max-cost", help="a new limit, for a run that stopped at its old one"
-    ),
+    max_cost: float | None = typer.Option(None, "--max-cost", help="a new limit, for a run that stopped at one"),
 ) -> None:
     """Continue a run that was interrupted, or that stopped at a limit.
 
@@ -98,9 +96,8 @@ def _show_run(done: Run) -> None:
             nulls = f"{row['nulls']} of {row['cells']}"
             rank = "undetermined" if row["rank"] is None else f"{row['rank']:g}"
             rows.append([name, model, "–" if row["mean"] is None else f"{row['mean']:.3f}", interval, nulls, rank])
-    show_table(
-        ["dimension", "model", "mean", "95 %", "no score", "rank"], rows, numbers=("mean",), title=result["label"]
-    )
+    columns = ["dimension", "model", "mean", "95 %", "no score", "rank"]
+    show_table(columns, rows, numbers=("mean",), title=result["label"])
     for name in result["incomplete"]:
         warn(f"note: {name} is incomplete: more than 2 % of its cells have no score")
     for name in result["unsupported"]:
@@ -185,5 +182,5 @@ def calibrate_judge(
     """
     from sensorium.judging.metric.calibration import calibrate
 
-    for line in calibrate(ratings, videos, out):
+    for line in calibrate(ratings, videos, out).summary():
         say(line)

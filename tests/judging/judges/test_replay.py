@@ -18,8 +18,6 @@ from sensorium.judging.protocols.direct import direct
 
 from ..videos import shown
 
-pytestmark = pytest.mark.usefixtures("judging")
-
 
 def made(cassette: Path, mode: str, **keys: Any) -> Replay:
     return Replay(build(Replay.Config, {"cassette": str(cassette), "mode": mode} | keys, source="test"))
@@ -55,9 +53,10 @@ def test_recording_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     judge = made(cassette, "record", judge="scripted")
     assert scores(judge, tmp_path / "b", [20, 120, 230]) == [1, 3, 5]
     assert len(read_cassette(cassette)[1]) == 3
-    with registered(GROUP, "other", type("Other", (Scripted,), {"__init__": lambda self, config: None, "id": "other"})):
-        with pytest.raises(ConfigError, match="was recorded from 'scripted-brightness', not from 'other'"):
-            made(cassette, "record", judge="other")
+    other = type("Other", (Scripted,), {"__init__": lambda self, config: None, "id": "other"})
+    told = "was recorded from 'scripted-brightness', not from 'other'"
+    with registered(GROUP, "other", other), pytest.raises(ConfigError, match=told):
+        made(cassette, "record", judge="other")
 
 
 def test_what_was_not_recorded(tmp_path: Path) -> None:

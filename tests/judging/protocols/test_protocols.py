@@ -67,7 +67,7 @@ def chain_script(request: JudgeRequest) -> dict[str, Any]:
 
 
 def test_a_chain_is_five_calls_with_this_visibility(tmp_path: Path) -> None:
-    """7.8: step 1 without the prompt, the questioners without the frames."""
+    """Step 1 without the prompt, the questioners without the frames."""
     heard = Heard(tmp_path, chain_script)
     target = shown("m", [50, 60, 70], prompt=PROMPT)
     found = asyncio.run(chain_of_query(heard.asker, dimension("scene"), target, Asking()))
@@ -132,7 +132,6 @@ def test_a_step_that_cannot_be_read_ends_the_chain(tmp_path: Path, step: str, nu
 
 
 def test_direct_is_one_call_with_everything(tmp_path: Path) -> None:
-    """7.8."""
     heard = Heard(tmp_path)
     found = asyncio.run(direct(heard.asker, dimension("color"), shown("m", [250, 250], prompt=PROMPT), Asking(seed=5)))
     (request,) = heard.requests
@@ -190,7 +189,7 @@ def test_joint_scores_come_back_by_id(tmp_path: Path) -> None:
 def test_no_order_changes_a_models_score(
     tmp_path: Path, order: list[int], seed: int, max_images: int, counts: list[int]
 ) -> None:
-    """7.3: a content-based judge; it fails where scores are zipped by position."""
+    """A content-based judge; it fails where scores are zipped by position."""
 
     def backwards(request: JudgeRequest) -> dict[str, Any]:
         answer = brightness(request)
@@ -205,7 +204,7 @@ def test_no_order_changes_a_models_score(
 
 
 def test_seven_models_are_split_at_24_pictures(tmp_path: Path) -> None:
-    """7.8: 7 models of 5 to 13 frames; balanced groups that share an anchor."""
+    """7 models of 5 to 13 frames; balanced groups that share an anchor."""
     counts = [5, 4, 8, 7, 13, 12, 7]
     videos = [shown(f"m{place}", [LEVELS[place % 5]] * count) for place, count in enumerate(counts)]
     found, heard = joint(tmp_path, videos, max_images=24)
@@ -272,7 +271,7 @@ INJECTIONS = [
 @pytest.mark.parametrize("injected", INJECTIONS)
 @pytest.mark.parametrize("which", [d.id for d in dimensions()])
 def test_injected_instructions_change_nothing(tmp_path: Path, injected: str, which: str) -> None:
-    """7.4: in the prompt, in descriptions, questions and answers, and in reasons; no word of it reaches a system role."""
+    """In the prompt, in descriptions, questions, answers and reasons; no word of it reaches a system role."""
 
     def honest(request: JudgeRequest) -> dict[str, Any]:
         answer = brightness(request)

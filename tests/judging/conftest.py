@@ -1,5 +1,0 @@
-"""Fixtures of this room."""
-
-from .videos import judging
-
-__all__ = ["judging"]
