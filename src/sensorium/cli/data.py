@@ -42,6 +42,9 @@ def import_data(
     strict: bool = typer.Option(False, "--strict", help="stop at a value that cannot be read"),
     min_rating: float | None = typer.Option(None, "--min-rating", help="rows rated lower are left out"),
     k_core: int | None = typer.Option(None, "--k-core", help="users and items with fewer rows are left out"),
+    weights: Path | None = typer.Option(
+        None, "--weights", metavar="FILE", help="how far each row counts, as sensorium noise --out writes it"
+    ),
     licence: str | None = typer.Option(None, "--licence", help="terms of the data, in a few words"),
     settings: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="any other key: reader.variant=ml100k+"),
     overwrite: bool = typer.Option(False, "--overwrite", help="replace a data set that is there"),
@@ -67,6 +70,7 @@ def import_data(
         "strict": strict or None,
     }
     tree: dict[str, Any] = {"name": name, "min_rating": min_rating, "k_core": k_core, "licence": licence}
+    tree["weights"] = None if weights is None else str(weights)
     tree["reader"] = _reader(reader, path, {key: value for key, value in options.items() if value is not None})
     given = {key: value for key, value in tree.items() if value is not None}
     config = build(ImportConfig, apply_overrides(given, settings), source="data import")

@@ -38,7 +38,7 @@ ITEM_ROLES = ("item_id", "title", "description", "image", "audio", "video", "pri
 MEDIA = ("image", "audio", "video")
 
 ROW = "row number of sensorium"  # the readers' column of line or record numbers: a name that no source has
-RESERVED = ("user", "item", "user_id", "item_id", "row", "rating", "timestamp", "order")  # of our own tables
+RESERVED = ("user", "item", "user_id", "item_id", "row", "rating", "timestamp", "order", "weight")  # our own
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from sensorium.data.identifiers import distinct_ids, encode_ids, settle_ids, tab
 from sensorium.data.readers.base import Reading
 from sensorium.data.schema import FeatureInfo, Source, SourceFile
 from sensorium.data.store import REJECTED_SCHEMA, new_folder, write_info, write_tables
+from sensorium.data.weighting import with_weights
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ class ImportConfig(Config):
     name: str | None = Field(None, description="name of the data set; null = that of the target folder")
     licence: str | None = Field(None, description="terms of the data, in a few words")
     min_rating: float | None = Field(None, description="rows below this rating are left out of the data set")
+    weights: str | None = Field(
+        None, description="table with user_id, item_id and weight (sensorium noise --out): how far each row counts"
+    )
     k_core: int | None = Field(
         None, ge=1, description="users and items with fewer rows are left out, until none is left"
     )
@@ -129,6 +133,10 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
         with _explained(path):
             reader, reading = _read(path, config)
             rows, ids, counts = _settle(reading, path, config)
+            if config.weights is not None:
+                rows, notice = with_weights(rows, ids, Path(config.weights))
+                reading.notices.append(notice)
+                reading.files.append(Path(config.weights))
             items_table = table_in_order(reading.items, "item", ids["item"])
             users = table_in_order(reading.users, "user", ids["user"])
         items, lost = bring_media(items_table, reading.media, folder)
@@ -199,7 +207,11 @@ def _source(reader: Component, reading: Reading, config: ImportConfig) -> Source
 def _without_paths(options: Any) -> Any:
     """Keep no folder of this machine in the data set: files are named in `files`."""
     if isinstance(options, dict):
-        return {key: _without_paths(value) for key, value in options.items() if key not in ("items", "users", "media")}
+        return {
+            key: _without_paths(value)
+            for key, value in options.items()
+            if key not in ("items", "users", "media", "weights")
+        }
     return options
 
 
