@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ torch.load = functools.partial(torch.load, weights_only=False)
 from recbole.config import Config  # noqa: E402 - after the line above
 from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
-from worker import Task, serve  # noqa: E402
+from worker import BATCH, Task, serve  # noqa: E402
 
 USERS_AT_ONCE = 512
 
@@ -52,7 +53,7 @@ def prepare(name: str, data: Mapping[str, Any], asked: Mapping[str, Any]) -> tup
             "n_layers": 3,
             "reg_weight": 1e-4,
             "learning_rate": 1e-3,
-            "train_batch_size": 4096,
+            "train_batch_size": BATCH,
             "eval_batch_size": USERS_AT_ONCE * int(data["size"][1]),
             "metrics": ["Recall", "NDCG"],
             "topk": [20],
@@ -72,15 +73,32 @@ def prepare(name: str, data: Mapping[str, Any], asked: Mapping[str, Any]) -> tup
     return get_trainer(config["MODEL_TYPE"], name)(config, model), model, train, test
 
 
+class FirstBatches:
+    """The first batches of each pass of a loader."""
+
+    shuffle = False
+
+    def __init__(self, loader: Any, count: int) -> None:
+        self._loader, self._count = loader, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(self._loader, self._count)
+
+
 def training(name: str, data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
     trainer, _, train, _ = prepare(name, data, asked)
+    steps = asked["steps"]
+    source = FirstBatches(train, steps) if steps else train
 
     def work() -> Mapping[str, float]:
         for epoch in range(asked["epochs"]):
-            trainer._train_epoch(train, epoch, show_progress=False)
+            trainer._train_epoch(source, epoch, show_progress=False)
         return {}
 
-    return Task(work, asked["epochs"] * len(data["train_user"]))
+    return Task(work, asked["epochs"] * (steps * BATCH if steps else len(data["train_user"])))
 
 
 def evaluation(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:

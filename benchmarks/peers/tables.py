@@ -12,6 +12,7 @@ from sensorium.core.files import write_text
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 ROWS = RESULTS / "rows" / "speed.jsonl"
+PROFILE_ROWS = RESULTS / "rows" / "speed-profile.jsonl"
 PAGE = RESULTS / "speed.md"
 BLOCK = re.compile(r"(<!-- speed: ([a-z-]+) -->\n).*?(<!-- end of speed -->)", flags=re.DOTALL)
 UNITS = {"bpr": "interactions", "lightgcn": "interactions", "evaluation": "users"}

@@ -1,6 +1,6 @@
 """What every library's worker shares: it is told a task, prepares it untimed, and does it again each time it is asked.
 
-    in    {"task": "bpr", "data": "shape.npz", "threads": 1, "epochs": 3, "cores": [1]}
+    in    {"task": "bpr", "data": "shape.npz", "threads": 1, "epochs": 3, "steps": null, "cores": [1]}
     out   {"versions": {...}}                                   ready
     in    {}                                                    once more
     out   {"seconds": 1.2, "cpu_seconds": 1.19, "amount": 2400000, "numbers": {...}}
@@ -17,6 +17,9 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple
+
+BATCH = 4096
+"""Rows of a batch, where a library has batches."""
 
 
 class Task(NamedTuple):

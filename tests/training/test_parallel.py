@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -37,17 +38,20 @@ MODELS = (
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def outcomes(folder: Path, *command: str) -> dict[str, dict[str, Any]]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([*command, str(PROGRAM), str(folder)], env=environment, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr[-3000:]
+def outcomes(folder: Path) -> dict[str, dict[str, Any]]:
     return {model: json.loads((folder / f"{model}.json").read_text()) for model in MODELS}
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What this process leaves alone, and what two processes of torchrun leave."""
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
-    return outcomes(alone, sys.executable), outcomes(together, *TORCHRUN)
+    runpy.run_path(str(PROGRAM))["work"](alone)
+    command = [*TORCHRUN, str(PROGRAM), str(together)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return outcomes(alone), outcomes(together)
 
 
 @pytest.mark.parametrize("model", MODELS)
