@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from .test_aggregation import DIMENSION, JUDGE, record, worked_example
 
 from sensorium.core.errors import DataError
 from sensorium.core.files import read_json
@@ -15,6 +14,8 @@ from sensorium.judging.leaderboard import board_of, summarise, write_leaderboard
 from sensorium.judging.pairs import bradley_terry, win_rates
 from sensorium.judging.ranks import average_rank, rank
 from sensorium.judging.records import JudgeName, Record
+
+from .test_aggregation import DIMENSION, JUDGE, record, worked_example
 
 # Judge means as published, in the order of the nine dimensions, and average ranks: quality, alignment, overall.
 PUBLISHED = {

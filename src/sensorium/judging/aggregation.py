@@ -162,7 +162,7 @@ def means_of(
         resamples: Number of draws.
 
     Returns:
-        None where the judge supports none of its cells: it has no place on a board then.
+        None where the judge supports none of its cells that could be read: it has no place on a board then.
 
     Raises:
         DataError: The records are of several judges, or there are none.
@@ -171,7 +171,8 @@ def means_of(
     if not own:
         raise DataError(f"there are no records of '{dimension.id}'")
     judge = only_judge(own)
-    if all(record.status == "unsupported" for record in own):
+    statuses = {record.status for record in own}
+    if "unsupported" in statuses and statuses <= {"unsupported", "error"}:
         return None
     table = score_table(own)
     counted = table.read
