@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,6 @@ from sensorium.lifting.camera import Camera
 from sensorium.lifting.cloud import GaussianCloud, ball
 from sensorium.lifting.optimisation import OptimisationConfig, Optimised, StepOutcome, optimise
 from sensorium.lifting.rasterisers import WHITE, RasterBackend, render, select
-
-KIND = "splat"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +97,8 @@ def fit(
         heldout: Views that it is only measured on.
         begin: The cloud to begin with; None takes a grey ball.
         seed: Decides every random draw.
-        run: A run's folder, held by this process while it works; one that was killed goes on where it was. Filled with
-            metrics.jsonl, timing.jsonl, a checkpoint and result.json.
+        run: A run's folder, which the caller holds; one that was killed goes on where it was. Filled with
+            metrics.jsonl, timing.jsonl and a checkpoint; the caller writes what comes of it.
         backend: A rasteriser or its name; None selects.
 
     Raises:
@@ -116,30 +113,9 @@ def fit(
     if not drawer.differentiable:
         raise ConfigError(f"the rasteriser '{drawer.name}' gives no gradient: nothing can be fitted with it")
     objective = _KnownViews(views, config, drawer, seed, begin.means.device)
-    arguments: dict[str, Any] = {"seed": seed, "run": run, "about": _about(views, config, begin)}
-    if run is None:
-        optimised = optimise(begin, objective, config.optimisation, **arguments)
-        return _result(optimised, begin, views, heldout, config, drawer)
-    with run.lock():
-        optimised = optimise(begin, objective, config.optimisation, **arguments)
-        result = _result(optimised, begin, views, heldout, config, drawer)
-        run.write_result(
-            {
-                "kind": KIND,
-                "rasteriser": drawer.name,
-                "points": len(result.cloud),
-                "train_psnr": result.train_psnr,
-                "heldout_psnr": result.heldout_psnr,
-                "begin_heldout_psnr": result.begin_heldout_psnr,
-                "notes": optimised.notes,
-            }
-        )
-    return result
-
-
-def run_config(config: FitConfig, seed: int) -> dict[str, Any]:
-    """Return what `RunDirectory.create` takes for a fit."""
-    return {"kind": KIND, "seed": seed, "fit": dump(config)}
+    about = _about(views, config, begin)
+    optimised = optimise(begin, objective, config.optimisation, seed=seed, run=run, about=about)
+    return _result(optimised, begin, views, heldout, config, drawer)
 
 
 class _KnownViews:

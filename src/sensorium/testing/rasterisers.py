@@ -6,7 +6,8 @@
 raises one `ContractError` that lists what is wrong, and returns what was checked.
 
 Two programs in float32 disagree about a pixel where the blend has a switch (alpha at 1/255, light at 1e-4) and rounding
-decides. Such pixels are found by the reference and compared to `AT_A_SWITCH` only; there may be few of them.
+decides. Such pixels are found by the reference; their values are compared to `AT_A_SWITCH` only, and gradients without
+them. There may be few.
 """
 
 from __future__ import annotations
@@ -201,9 +202,9 @@ def check_turned_together(backend: RasterBackend, device: str) -> None:
 def check_reference(backend: RasterBackend, device: str, cloud: GaussianCloud, camera: Camera) -> None:
     """Pictures and gradients are those of the reference."""
     want = ("rgb", "alpha", "depth") if backend.has_depth else ("rgb", "alpha")
-    expected, reference = _draw_and_pull(TorchRasteriser(), cloud, camera, want)
-    found, own = _draw_and_pull(backend, cloud.to(device), camera, want)
     plain = ~at_a_switch(cloud, camera)
+    expected, reference = _draw_and_pull(TorchRasteriser(), cloud, camera, want, plain)
+    found, own = _draw_and_pull(backend, cloud.to(device), camera, want, plain)
     _expect(plain.float().mean().item() > 1 - SWITCHES, "the scene has too many pixels where rounding decides")
     for name in want:
         apart = (getattr(found, name).detach().cpu() - getattr(expected, name).detach()).abs()
@@ -250,9 +251,9 @@ def _draw(
 
 
 def _draw_and_pull(
-    backend: RasterBackend, cloud: GaussianCloud, camera: Camera, want: Sequence[str]
+    backend: RasterBackend, cloud: GaussianCloud, camera: Camera, want: Sequence[str], where: Tensor
 ) -> tuple[RenderOut, dict[str, Tensor]]:
-    """Draw, pull every output by random amounts, and return the gradients of all that moves."""
+    """Draw, pull every output by random amounts at some pixels, and return the gradients of all that moves."""
     leaves = cloud.leaves()
     ground = torch.tensor(BACKGROUND, device=cloud.means.device, requires_grad=True)
     out = backend.render(leaves, camera, bg=ground, want=want)
@@ -260,7 +261,8 @@ def _draw_and_pull(
     loss = torch.zeros((), device=cloud.means.device)
     for name in want:
         value: Tensor = getattr(out, name)
-        loss = loss + (value * torch.randn(value.shape, generator=draw).to(value.device)).sum()
+        pull = torch.randn(value.shape, generator=draw) * (where[..., None] if value.ndim == 3 else where)
+        loss = loss + (value * pull.to(value.device)).sum()
     torch.autograd.backward(loss)
     gradients = {**leaves.tensors(), "bg": ground, "means2d": out.means2d}
     return out, {
