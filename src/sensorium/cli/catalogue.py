@@ -18,6 +18,8 @@ GROUPS = {
     "metrics": "sensorium.metrics",
     "splits": "sensorium.splits",
     "encoders": "sensorium.encoders",
+    "judges": "sensorium.judges",
+    "rasterisers": "sensorium.rasterisers",
 }
 
 
@@ -30,9 +32,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_parts(
-    what: str = typer.Argument(..., metavar="WHAT", help="models, readers, metrics, splits or encoders"),
+    what: str = typer.Argument(..., metavar="WHAT", help="models, readers, metrics, splits, encoders, judges or rasterisers"),
 ) -> None:
-    """List models, readers, metrics, splits, encoders.
+    """List models, readers, metrics, splits, encoders, judges, rasterisers.
 
     Those of this package, and those that other packages bring.
 
@@ -43,7 +45,7 @@ def list_parts(
 
 
 def show_config(
-    name: str = typer.Argument(..., metavar="NAME", help="a model, reader, split or encoder; or 'run' for a whole run"),
+    name: str = typer.Argument(..., metavar="NAME", help="a model, reader, split, encoder or judge; or 'run' for a whole run"),
 ) -> None:
     """List every key with its type, default and meaning.
 
@@ -81,7 +83,14 @@ def table(what: str) -> tuple[list[str], Rows]:
 
 def _part_row(entry: registry.Entry) -> list[str]:
     target, problem = _load(entry)
-    return [entry.name, problem or _summary(target), _package(entry)]
+    return [entry.name, problem or _refusal(target) or _summary(target), _package(entry)]
+
+
+def _refusal(target: Any) -> str:
+    """Return why a part that can look whether it runs here does not; "" where it does, or cannot tell."""
+    available = getattr(target, "available", None)
+    runs, why = available() if callable(available) else (True, "")
+    return "" if runs else f"cannot run here: {why}"
 
 
 def _model_row(entry: registry.Entry) -> list[str]:
