@@ -134,3 +134,17 @@ def test_a_model_s_vectors_are_measured_in_the_same_way() -> None:
     u = user.numpy()[view.user]
     wanted = (u * (item.numpy()[view.item] - mu)).sum(1) / np.sqrt(np.einsum("ni,ij,nj->n", u, sigma, u) + 1e-12)
     np.testing.assert_allclose(vector_evidence(user, item, view), wanted, atol=1e-4)
+
+
+def test_dense_and_sparse_pairs_give_the_same_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The products of whole blocks, several of them, against rows fetched one pair at a time."""
+    from sensorium.recommenders.wrappers import evidence
+
+    view = tiny_view(missing=0.3)
+    rows, found = Pairs(view.user, view.item), {}
+    for cells in (0, 10**9):
+        monkeypatch.setattr(evidence, "CELLS_FOR_A_FETCH", cells)
+        monkeypatch.setattr(evidence, "CELLS_AT_ONCE", 5 * view.n_items)
+        found[cells] = similarity(view).of_rows(rows)
+    assert np.abs(found[0]).max() > 1
+    np.testing.assert_allclose(found[10**9], found[0], atol=1e-4)

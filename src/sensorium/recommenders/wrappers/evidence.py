@@ -16,6 +16,7 @@ With s_u = sum z over I_u, p is (s_u - z_i) / (n_u - 1), so that every term is a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,12 @@ Integers = npt.NDArray[np.int64]
 
 ROWS_AT_ONCE = 4096
 """Rows whose vectors are gathered together: few enough for a core's cache."""
+
+CELLS_FOR_A_FETCH = 50
+"""So many cells of a product of whole matrices cost as much as one pair whose two rows are fetched."""
+
+CELLS_AT_ONCE = 1 << 20
+"""Cells of such a product that are held at a time."""
 
 VARIANCE_FLOOR = 1e-12
 
@@ -79,7 +86,8 @@ class Similarity:
     def of_rows(self, pairs: Pairs) -> Floats:
         """Return e of pairs that are train rows, each against the user's other rows: float64 [n]."""
         user, item = torch.from_numpy(pairs.user), torch.from_numpy(pairs.item)
-        product, spread = self._products(user, item)
+        product = _row_products(self._s, user, self._z, item)
+        spread = _row_products(self._s_sigma, user, self._z, item)
         own = self._z_square[item]
         raw = product - own - self._s_mu[user] + self._z_mu[item]
         variance = self._s_variance[user] - 2 * spread + self._z_variance[item]
@@ -92,16 +100,6 @@ class Similarity:
         raw = _row_products(self._s, user, self._z, item) - self._s_mu[user]
         known = self._present[pairs.item] & (self._content_of_user[pairs.user] > 0)
         return _ratio(raw, self._s_variance[user], known)
-
-    def _products(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Return <s_u, z_i> and <Sigma s_u, z_i>, float64 [n] each; every z_i is fetched once for both."""
-        product, spread = torch.empty(len(user), dtype=torch.float64), torch.empty(len(user), dtype=torch.float64)
-        for start in range(0, len(user), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
-            z = self._z.index_select(0, item[part])
-            product[part] = (self._s.index_select(0, user[part]) * z).sum(1)
-            spread[part] = (self._s_sigma.index_select(0, user[part]) * z).sum(1)
-        return product, spread
 
 
 class TopSimilarity:
@@ -174,8 +172,19 @@ def vector_evidence(user: Tensor, item: Tensor, view: TrainView) -> Floats:
 
 
 def _row_products(left: Tensor, left_row: Tensor, right: Tensor, right_row: Tensor) -> Tensor:
-    """Return <left[a], right[b]> for each pair of rows (a, b): float64 [n]."""
+    """Return <left[a], right[b]> for each pair of rows (a, b): float64 [n]. The rows of the left side ascend.
+
+    Fetching two rows for each pair is bound by memory; where pairs are dense enough, a product of whole blocks takes less
+    time. Measured on one core, 512 wide: 1.25 microseconds for a pair, .02 for a cell of the whole product.
+    """
     found = torch.empty(len(left_row), dtype=torch.float64)
+    if len(left_row) * CELLS_FOR_A_FETCH > len(left) * len(right):
+        step = max(1, CELLS_AT_ONCE // len(right))
+        ends = torch.searchsorted(left_row, torch.arange(0, len(left) + step, step)).tolist()
+        for block, (start, stop) in enumerate(pairwise(ends)):
+            products = left[block * step : (block + 1) * step] @ right.T  # [step, m]
+            found[start:stop] = products[left_row[start:stop] - block * step, right_row[start:stop]]
+        return found
     for start in range(0, len(left_row), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
         found[part] = (left.index_select(0, left_row[part]) * right.index_select(0, right_row[part])).sum(1)
