@@ -174,7 +174,7 @@ def vector_evidence(user: Tensor, item: Tensor, view: TrainView) -> Floats:
 def _row_products(left: Tensor, left_row: Tensor, right: Tensor, right_row: Tensor) -> Tensor:
     """Return <left[a], right[b]> for each pair of rows (a, b): float64 [n]. The rows of the left side ascend.
 
-    Fetching two rows for each pair is bound by memory; where pairs are dense, a product of whole blocks takes less time.
+    Fetching two rows for each pair is bound by memory; where pairs are dense, products of whole blocks are faster.
     Measured on one core, 512 wide: 1.25 microseconds for a pair, .02 for a cell of the whole product.
     """
     found = torch.empty(len(left_row), dtype=torch.float64)
