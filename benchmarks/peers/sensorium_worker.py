@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from worker import BATCH, Task, serve
 
+from sensorium.core.home import cache_home
+from sensorium.core.seeds import torch_generator
 from sensorium.data.batches import PairBatches, Step
+from sensorium.data.dataset import Features
 from sensorium.data.view import TrainView
 from sensorium.evaluation.ranking import evaluate
 from sensorium.evaluation.selection import Selection
 from sensorium.evaluation.tasks import RankingTask, task_from_rows
+from sensorium.nn.item_graphs import knn_graph
 from sensorium.recommenders.base import Recommender
 from sensorium.recommenders.collaborative.bpr import BPR
+from sensorium.recommenders.collaborative.freedom import FREEDOM
+from sensorium.recommenders.collaborative.lattice import LATTICE
 from sensorium.recommenders.collaborative.lightgcn import LightGCN
 from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import train
@@ -105,9 +115,69 @@ def evaluation(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
     return Task(lambda: evaluate(scorer, task, ks=[20], metrics=["recall", "ndcg"]).summary, len(task))
 
 
+# --- models of item graphs ------------------------------------------------------------------------------------------
+
+
+def view_with_content(data: Mapping[str, Any]) -> TrainView:
+    present = np.ones(len(data["content"]), dtype=bool)
+    return replace(view_of(data), features={"content": Features(data["content"], present)})
+
+
+def freedom_graph(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    """FREEDOM's graph of alike items: the 10 nearest of every item."""
+    torch.set_num_threads(asked["threads"])
+    view, present = view_of(data), np.ones(len(data["content"]), dtype=bool)
+    os.environ["SENSORIUM_HOME"] = tempfile.mkdtemp()
+
+    def work() -> Mapping[str, float]:
+        shutil.rmtree(cache_home(), ignore_errors=True)  # every turn searches
+        graph = knn_graph(data["content"], present, 10, "binary", center=None, order=view.item_order)
+        return {"edges": graph.nnz, "columns": float(graph.indices.astype(np.int64).sum())}
+
+    return Task(work, view.n_items)
+
+
+def freedom(data: Mapping[str, Any]) -> tuple[FREEDOM, TrainView, float]:
+    """Return the model with an epoch's graph, its rows, and the loss of the first batch."""
+    view = view_with_content(data)
+    model = FREEDOM(view, FREEDOM.Config())
+    model.begin_epoch(0, torch_generator(0, "begin_epoch", 0))
+    batch = PairBatches(view, BATCH).batch(Step(seed=0, phase="main", epoch=0, index=0))
+    with torch.no_grad():
+        return model, view, float(sum(model.loss(batch).values()))
+
+
+def freedom_step(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    model, view, loss = freedom(data)
+    task = training(model, view, asked)
+
+    def work() -> Mapping[str, float]:
+        task.work()
+        return {"first loss": loss}
+
+    return Task(work, task.amount)
+
+
+def lattice_build(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    """LATTICE's learned graph with the weights that it begins with: once an epoch."""
+    torch.set_num_threads(asked["threads"])
+    view = view_with_content(data)
+    model = LATTICE(view, LATTICE.Config())
+
+    def work() -> Mapping[str, float]:
+        with torch.no_grad():
+            graph = model._learn()
+        return {"sum": float(graph.value.double().sum())}
+
+    return Task(work, view.n_items)
+
+
 if __name__ == "__main__":
     serve(
         {
+            "freedom_graph": freedom_graph,
+            "freedom_step": freedom_step,
+            "lattice_build": lattice_build,
             "bpr": bpr,
             "bpr_compiled": bpr_compiled,
             "bpr_fused": bpr_fused,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 WIDTH = 64
+CONTENT_WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -62,4 +63,5 @@ def write_shape(shape: Shape, path: Path) -> None:
         test_item=test % shape.items,
         user_vectors=draw.standard_normal((shape.users, WIDTH), dtype=np.float32),
         item_vectors=draw.standard_normal((shape.items, WIDTH), dtype=np.float32),
+        content=draw.standard_normal((shape.items, CONTENT_WIDTH), dtype=np.float32),
     )

@@ -14,8 +14,15 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 ROWS = RESULTS / "rows" / "speed.jsonl"
 PROFILE_ROWS = RESULTS / "rows" / "speed-profile.jsonl"
 PAGE = RESULTS / "speed.md"
-BLOCK = re.compile(r"(<!-- speed: ([a-z-]+) -->\n).*?(<!-- end of speed -->)", flags=re.DOTALL)
-UNITS = {"bpr": "interactions", "lightgcn": "interactions", "evaluation": "users"}
+BLOCK = re.compile(r"(<!-- speed: ([a-z_]+) -->\n).*?(<!-- end of speed -->)", flags=re.DOTALL)
+UNITS = {
+    "bpr": "interactions",
+    "lightgcn": "interactions",
+    "evaluation": "users",
+    "freedom_graph": "items",
+    "freedom_step": "interactions",
+    "lattice_build": "items",
+}
 
 
 def latest_rows() -> list[dict[str, Any]]:
