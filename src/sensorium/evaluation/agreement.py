@@ -54,7 +54,14 @@ def pearson(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
 def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Return Spearman's rho (1904): Pearson's correlation of mid-ranks, NaN when one side never varies."""
     a, b = _pair(x, y)
-    return pearson(stats.rankdata(a), stats.rankdata(b))
+    return pearson(_mid_ranks(a), _mid_ranks(b))
+
+
+def _mid_ranks(values: Floats) -> Floats:
+    """Return ranks from 1, equals sharing the middle of theirs; for short columns many times faster than SciPy's."""
+    ordered = np.sort(values)
+    below, upto = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
+    return np.asarray((below + upto + 1) / 2)
 
 
 def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> float:

@@ -5,7 +5,7 @@ Splits are by prompt, always: clips of one prompt, and their spoiled copies, are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ def calibrate(
     recipes: Mapping[str, Recipe] = RECIPES,
     notice: str = NOTICE,
     processes: int = 2,
+    resamples: int = 2000,
 ) -> Calibration:
     """Fit the metric judge on rated clips, and write its weights.
 
@@ -116,6 +117,7 @@ def calibrate(
         recipes: How each dimension is fitted.
         notice: Source and licence of the ratings, as it will stand in the file.
         processes: Decoding processes.
+        resamples: Draws of prompts behind the intervals that the file tells.
 
     Raises:
         DataError: A clip has no rating or cannot be read, or there are too few prompts to leave one out.
@@ -134,7 +136,7 @@ def calibrate(
             "hash": training_hash(ratings, clips),
         },
         "dimensions": {
-            name: _fitted(clips_of(clips, measured, targets(ratings, clips, recipe.column), recipe), recipe)
+            name: _fitted(clips_of(clips, measured, targets(ratings, clips, recipe.column), recipe), recipe, resamples)
             for name, recipe in recipes.items()
         },
     }
@@ -142,7 +144,7 @@ def calibrate(
     return Calibration(Path(out), tree)
 
 
-def _fitted(clips: Clips, recipe: Recipe) -> dict[str, Any]:
+def _fitted(clips: Clips, recipe: Recipe, resamples: int) -> dict[str, Any]:
     """Return one dimension as it stands in the file."""
     scores, copies = clips.rated.left_out(clips.prompt)
     residual = float(np.std(scores - clips.rated.target))
@@ -150,7 +152,7 @@ def _fitted(clips: Clips, recipe: Recipe) -> dict[str, Any]:
         "fitted_on": recipe.column,
         "balance": recipe.balance,
         **head_tree(clips.names, clips.rated.signs, clips.rated.fit(), residual),
-        "left_out": figures(clips, scores, copies, recipe.kinds),
+        "left_out": figures(clips, scores, copies, recipe.kinds, resamples=resamples),
     }
 
 
@@ -234,7 +236,9 @@ def training_hash(ratings: str | Path, videos: Sequence[VideoCell]) -> str:
 # --- how good it is -------------------------------------------------------------------------------------------------
 
 
-def figures(clips: Clips, scores: Floats, copies: Floats, kinds: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
+def figures(
+    clips: Clips, scores: Floats, copies: Floats, kinds: Sequence[str], *, seed: int = 0, resamples: int = 2000
+) -> dict[str, Any]:
     """Return how scores of clips that the fits had not seen agree with people; triples are [value, low, high].
 
     Args:
@@ -243,6 +247,7 @@ def figures(clips: Clips, scores: Floats, copies: Floats, kinds: Sequence[str], 
         copies: Of their spoiled copies, by the same fits: [kinds, clips].
         kinds: Names of the copies.
         seed: Of the draws of prompts.
+        resamples: Number of draws.
 
     Returns:
         `pooled`, `within_model`, `without_model` (each clip by a fit without its generator) rho; `mae` and
@@ -260,27 +265,28 @@ def figures(clips: Clips, scores: Floats, copies: Floats, kinds: Sequence[str], 
     column = rated.table[:, clips.names.index(best)]
     below = copies < scores
 
-    def rho(values: Floats) -> list[float | None]:
-        return agreement.estimate_over_groups(
-            lambda rows: agreement.spearman(values[rows], target[rows]), prompt, seed=seed
-        ).rounded(4)
+    def interval(statistic: Callable[[Integers], float]) -> list[float | None]:
+        return agreement.estimate_over_groups(statistic, prompt, seed=seed, resamples=resamples).rounded(4)
 
-    def ratio(rows: Integers) -> float:
-        return float(np.abs(scores - target)[rows].mean() / np.abs(constant - target)[rows].mean())
+    def rho(values: Floats) -> list[float | None]:
+        return interval(lambda rows: agreement.spearman(values[rows], target[rows]))
+
+    def share(values: Floats) -> list[float | None]:
+        return interval(lambda rows: float(values[rows].mean()))
 
     def within(rows: Integers) -> float:
         return agreement.within(agreement.spearman, scores[rows], target[rows], model[rows])
 
-    def share(values: Floats) -> list[float | None]:
-        return agreement.estimate_over_groups(lambda rows: float(values[rows].mean()), prompt, seed=seed).rounded(4)
+    def ratio(rows: Integers) -> float:
+        return float(np.abs(scores - target)[rows].mean() / np.abs(constant - target)[rows].mean())
 
     return {
         "pooled": rho(scores),
-        "within_model": agreement.estimate_over_groups(within, prompt, seed=seed).rounded(4),
+        "within_model": interval(within),
         "without_model": rho(without_model),
         "mae": round(float(np.abs(scores - target).mean()), 4),
         "mae_constant": round(float(np.abs(constant - target).mean()), 4),
-        "mae_ratio": agreement.estimate_over_groups(ratio, prompt, seed=seed).rounded(4),
+        "mae_ratio": interval(ratio),
         "generator_mean": rho(by_generator),
         "best_signal": {"name": best, "rho": rho(column)},
         "below": {
