@@ -32,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_parts(
-    what: str = typer.Argument(..., metavar="WHAT", help="models, readers, metrics, splits, encoders, judges or rasterisers"),
+    what: str = typer.Argument(
+        ..., metavar="WHAT", help="models, readers, metrics, splits, encoders, judges or rasterisers"
+    ),
 ) -> None:
     """List models, readers, metrics, splits, encoders, judges, rasterisers.
 
@@ -45,7 +47,9 @@ def list_parts(
 
 
 def show_config(
-    name: str = typer.Argument(..., metavar="NAME", help="a model, reader, split, encoder or judge; or 'run' for a whole run"),
+    name: str = typer.Argument(
+        ..., metavar="NAME", help="a model, reader, split, encoder or judge; or 'run' for a whole run"
+    ),
 ) -> None:
     """List every key with its type, default and meaning.
 

@@ -153,7 +153,8 @@ def _csv_rows(text: str, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text))
     if lacking := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
         raise DataError(
-            f"{path} lacks {', '.join(lacking)}: a manifest is CSV or .jsonl with the columns {', '.join(COLUMNS)}, and "
+            f"{path} lacks {', '.join(lacking)}: "
+            f"a manifest is CSV or .jsonl with the columns {', '.join(COLUMNS)}, and "
             f"fps if wanted; found {', '.join(reader.fieldnames or ['nothing'])}"
         )
     return [(reader.line_num, row) for row in reader]

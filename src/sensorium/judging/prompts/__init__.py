@@ -80,7 +80,8 @@ def _parsed(line: str, where: str, number: int) -> Prompt:
         return Prompt(str(tree.get("prompt_id", f"p{number:03d}")), str(tree["prompt"]), names)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(
-            f'{where} is no prompt: write {{"prompt": "...", "prompt_id": "...", "dimensions": [...]}}; the last two may '
+            f"{where} is no prompt: "
+            f'write {{"prompt": "...", "prompt_id": "...", "dimensions": [...]}}; the last two may '
             "be left out"
         ) from None
 
