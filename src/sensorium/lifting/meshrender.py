@@ -94,7 +94,7 @@ def render_mesh(
     picture = torch.from_numpy(mesh.albedo) if texture is None else texture
     place, span = texture_places(mesh, seen, fine, picture.shape[0])
     covered = torch.from_numpy(seen.covered)
-    rgb = torch.tensor(background).repeat(fine.height, fine.width, 1)
+    rgb = torch.tensor(background, dtype=picture.dtype).repeat(fine.height, fine.width, 1)
     rgb = rgb.masked_scatter(covered[..., None], look_up(picture, place, span))
     mean = avg_pool2d(torch.cat([rgb, covered[..., None].float()], 2).movedim(2, 0)[None], supersample)[0]
     return MeshView(mean[:3].movedim(0, 2), mean[3])

@@ -68,20 +68,22 @@ def solid(density: Density, level: float) -> Floats:
     """Return the density with the hollow inside of leaking shells filled, float32 [G, G, G].
 
     Clouds that were fitted to pictures are shells with pin-holes. Through one of them the inner wall would join the
-    outer one, and the object would become a thin skin. What is enclosed once gaps of up to four samples in 128 are
-    closed, and lies below the level, is raised above it; the surface outside stays where it is, with a dimple where the
-    pin-hole was.
+    outer one, and the object would become a thin skin. Where closing gaps of four samples in 128, or else of eight,
+    encloses a room that is wider than its gaps, what lies below the level in it is raised above; the surface outside
+    stays where it is, with a dimple where the pin-hole was.
     """
     gap = max(1, round(density.resolution / 64))
-    shell = np.pad(density.values >= level, gap + 1)
-    closed = binary_closing(shell, iterations=gap)
-    filled = binary_fill_holes(closed)
-    hollow = filled & ~closed
-    if not hollow.any():
-        return density.values
-    inside = binary_dilation(hollow, iterations=gap) & filled & ~shell
-    core = inside[gap + 1 : -gap - 1, gap + 1 : -gap - 1, gap + 1 : -gap - 1]
-    return np.where(core, np.float32(2 * level), density.values)
+    margin = 2 * gap + 1
+    shell = np.pad(density.values >= level, margin)
+    for width in (gap, 2 * gap):
+        closed = binary_closing(shell, iterations=width)
+        filled = binary_fill_holes(closed)
+        room = filled & ~closed
+        if room.any():
+            inside = binary_dilation(room, iterations=width) & filled & ~shell
+            core = inside[margin:-margin, margin:-margin, margin:-margin]
+            return np.where(core, np.float32(2 * level), density.values)
+    return density.values
 
 
 def facing_outwards(mesh: Mesh) -> Mesh:

@@ -103,7 +103,7 @@ def bake(surface: Unwrapped, views: Iterable[Observation], size: int, *, merge: 
     if merge == "blend":
         colour, weight = _filled(copies, texel_chart)
     seen = weight > 0
-    albedo = _without_holes(colour.clip(0, 1), seen, faces, surface)
+    albedo = without_holes(colour.clip(0, 1), seen, faces, surface)
     mesh = TexturedMesh(surface.v, surface.f, surface.vt, surface.vn, albedo)
     return Baked(mesh, faces >= 0, seen)
 
@@ -201,7 +201,7 @@ def _filled(copies: list[_Copy], texel_chart: Ints) -> tuple[Doubles, Doubles]:
 # --- what nobody saw ------------------------------------------------------------------------------------------------
 
 
-def _without_holes(colour: Doubles, seen: npt.NDArray[np.bool_], faces: Ints, surface: Unwrapped) -> Floats:
+def without_holes(colour: Doubles, seen: npt.NDArray[np.bool_], faces: Ints, surface: Unwrapped) -> Floats:
     """Give every texel a colour, float32 [T, T, 3]."""
     if not seen.any():
         return np.full(colour.shape, 0.5, dtype=np.float32)
@@ -209,7 +209,7 @@ def _without_holes(colour: Doubles, seen: npt.NDArray[np.bool_], faces: Ints, su
     hole = (faces >= 0) & ~seen
     if hole.any():
         known = seen & (faces >= 0)
-        nearest = cKDTree(_texel_points(known, faces, surface)).query(_texel_points(hole, faces, surface))[1]
+        nearest = cKDTree(texel_points(known, faces, surface)).query(texel_points(hole, faces, surface))[1]
         filled[hole] = colour[known][nearest]
     done = faces >= 0
     filled[~done] = filled[done].mean(0)
@@ -219,7 +219,7 @@ def _without_holes(colour: Doubles, seen: npt.NDArray[np.bool_], faces: Ints, su
     return filled.astype(np.float32)
 
 
-def _texel_points(mask: npt.NDArray[np.bool_], faces: Ints, surface: Unwrapped) -> Doubles:
+def texel_points(mask: npt.NDArray[np.bool_], faces: Ints, surface: Unwrapped) -> Doubles:
     """Where the centres of chosen texels lie on the surface, float64 [P, 3]."""
     size = len(mask)
     rows, columns = np.nonzero(mask)

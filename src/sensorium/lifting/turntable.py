@@ -104,6 +104,7 @@ def gif_bytes(pictures: Sequence[Pixels], *, seconds: float = 4.0) -> bytes:
         format="GIF",
         save_all=True,
         append_images=indexed[1:],
+        palette=bytes(palette.getpalette() or []),  # given, it is written once; else with every picture
         duration=round(1000 * seconds / len(pictures) / 10) * 10,  # GIF counts in hundredths
         loop=0,
         optimize=False,

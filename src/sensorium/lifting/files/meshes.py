@@ -143,11 +143,21 @@ def _textured(path: Path, part: Any) -> TexturedMesh:
             logger.info("%s: texture coordinates leave the picture: a repeated texture is shown once", path)
             flat = flat - np.floor(flat[mesh.f].mean(1).min(0))
         return TexturedMesh(mesh.v, mesh.f, flat.astype(np.float32), normals, from_image(image))
-    colours = np.asarray(part.visual.to_color().vertex_colors)[:, :3] if part.visual.defined else None
-    shade = np.full(3, _UNPAINTED) if colours is None else colours.mean(0) / 255
     logger.info("%s: a part has no texture: it is shown in one colour", path)
-    albedo = np.broadcast_to(shade.astype(np.float32), (8, 8, 3)).copy()
+    albedo = np.broadcast_to(_one_colour(part), (8, 8, 3)).copy()
     return TexturedMesh(mesh.v, mesh.f, np.full((len(mesh.v), 2), 0.5, dtype=np.float32), normals, albedo)
+
+
+def _one_colour(part: Any) -> Floats:
+    """The mean of the colours of a part's vertices, or its material's colour, or grey; float32 [3]."""
+    visual = part.visual
+    if visual.kind in ("vertex", "face"):
+        colour = np.asarray(visual.vertex_colors)[:, :3].mean(0)
+    elif visual.kind == "texture" and getattr(visual.material, "main_color", None) is not None:
+        colour = np.asarray(visual.material.main_color)[:3]
+    else:
+        colour = np.full(3, _UNPAINTED * 255)
+    return (colour / 255).clip(0, 1).astype(np.float32)
 
 
 def _joined(parts: list[TexturedMesh]) -> TexturedMesh:
