@@ -151,7 +151,7 @@ def agree_judge(
 
     found: dict[str, Any] = agree(path, ratings, dimensions=dimension or None, column=column)
 
-    def shown(triple: list[float | None]) -> str:
+    def shown(triple: list[Any]) -> str:
         return "–" if triple[0] is None else "{:.3f} ({:.3f}–{:.3f})".format(*triple)
 
     rows = [
