@@ -157,7 +157,7 @@ def _one_colour(part: Any) -> Floats:
         colour = np.asarray(visual.material.main_color)[:3]
     else:
         colour = np.full(3, _UNPAINTED * 255)
-    return (colour / 255).clip(0, 1).astype(np.float32)
+    return np.asarray((colour / 255).clip(0, 1), dtype=np.float32)
 
 
 def _joined(parts: list[TexturedMesh]) -> TexturedMesh:
