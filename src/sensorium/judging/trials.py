@@ -175,7 +175,9 @@ def _reference_rows(data: Path) -> list[Row]:
 # --- protocols with any judge ---------------------------------------------------------------------------------------
 
 
-def protocol_rows(config: Path, ratings: Path, runs: Path, column: str | None = None) -> list[Row]:
+def protocol_rows(
+    config: Path, ratings: Path, runs: Path, column: str | None = None, *, resamples: int = RESAMPLES
+) -> list[Row]:
     """Run a configuration by `direct` and by each dimension's own protocol, and compare both with people.
 
     Args:
@@ -183,6 +185,7 @@ def protocol_rows(config: Path, ratings: Path, runs: Path, column: str | None = 
         ratings: As of `sensorium judge agree`.
         runs: Folder of the two runs; what is there is gone on with.
         column: Of a table of ratings.
+        resamples: Draws of prompts.
     """
     records = {name: _judged(config, runs / name, name) for name in ("direct", "own")}
     ids = {video["prompt"]: video["prompt_id"] for video in RunDirectory.open(runs / "own").records("videos.jsonl")}
@@ -192,9 +195,9 @@ def protocol_rows(config: Path, ratings: Path, runs: Path, column: str | None = 
         if human is None:
             continue
         pairs = {which: pair(found, human.renamed(ids), name) for which, found in records.items()}
-        gap: Estimate = difference(pairs["own"], pairs["direct"])
+        gap: Estimate = difference(pairs["own"], pairs["direct"], resamples=resamples)
         row: Row = {"trial": "protocols", "dimension": name, "rho_difference": gap.rounded(4)}
-        rows.append(row | {which: evaluate(paired) for which, paired in pairs.items()})
+        rows.append(row | {which: evaluate(paired, resamples=resamples) for which, paired in pairs.items()})
     return rows
 
 
@@ -232,6 +235,7 @@ def main(arguments: Sequence[str]) -> int:
     protocols.add_argument("--ratings", type=Path, required=True, help="table, annotation file, or folder of those")
     protocols.add_argument("--column", help="of a table: the question that was rated")
     protocols.add_argument("--runs", type=Path, default=Path("runs/protocols"), help="folder of the two runs")
+    protocols.add_argument("--resamples", type=int, default=RESAMPLES, help="draws of prompts")
     for command in commands.choices.values():
         command.add_argument("--rows", type=Path, default=ROWS, help="folder of the rows")
     given: Mapping[str, Any] = vars(parser.parse_args(list(arguments)))
@@ -240,7 +244,8 @@ def main(arguments: Sequence[str]) -> int:
     elif given["trial"] == "metric":
         rows = metric_rows(given["data"], given["signals"])
     else:
-        rows = protocol_rows(given["config"], given["ratings"], given["runs"], given["column"])
+        places = given["config"], given["ratings"], given["runs"]
+        rows = protocol_rows(*places, given["column"], resamples=given["resamples"])
     path = given["rows"] / f"video-bench-{given['trial']}.jsonl"
     write_rows(path, rows)
     sys.stdout.write(f"{len(rows)} rows: {path}\n")
