@@ -14,6 +14,9 @@ from pathlib import Path
 def serve() -> None:
     """Answer lines [path, config]: run or resume in a new process; print its number at once, its status at its end."""
     # Here, so that no child has to; and not above, since decoding processes import this file again.
+    import av  # noqa: F401
+    import tenacity  # noqa: F401
+
     from sensorium.core.files import write_text
     from sensorium.experiments.run import resume, run
     from sensorium.judging import job, leaderboard, report  # noqa: F401

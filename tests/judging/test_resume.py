@@ -80,6 +80,7 @@ def answers(log: Path) -> int:
     return log.stat().st_size // 65 if log.exists() else 0
 
 
+@pytest.mark.slow
 def test_killed_five_times_nothing_is_lost_doubled_or_asked_again(tmp_path: Path) -> None:
     """10 % errors and 5 % malformed answers, `kill -9` at five random moments; the server's log is the witness."""
     write_grid(tmp_path, prompts=3, models=3)

@@ -17,7 +17,7 @@ from sensorium.media.video import write_video
 
 from ..media.clips import grey
 
-LEVELS = (20, 70, 120, 170, 230)  # of brightness: the levels 1 to 5 of the script `brightness`
+LEVELS = (20, 70, 120, 160, 230)  # of brightness: the levels 1 to 5 of the script `brightness`
 
 
 def write_clip(path: Path, level: int, *, frames: int = 16, fps: float = 8) -> Path:
@@ -49,7 +49,7 @@ def write_grid(
         for model in range(models):
             for sample in range(samples):
                 name = f"m{model}-{place}-{sample}.mp4"
-                level = LEVELS[(model + place) % 5] + sample
+                level = LEVELS[(model + place) % 5] + 2 * (place % 4) + sample
                 write_clip(folder / name, level, frames=frames)
                 text = prompt.format(place)
                 rows.append(

@@ -73,16 +73,19 @@ def _show_plan(config: Path, settings: list[str]) -> None:
 def resume_judge(
     path: Path = typer.Argument(..., metavar="RUN", help="folder of a run"),
     max_cost: float | None = typer.Option(None, "--max-cost", help="a new limit, for a run that stopped at one"),
+    retry_errors: bool = typer.Option(False, "--retry-errors", help="judge again what failed in a complete run"),
 ) -> None:
     """Continue a run that was interrupted, or that stopped at a limit.
 
     In Python: sensorium.experiments.run.resume("runs/x").
     """
     from sensorium.experiments.run import resume as go_on
-    from sensorium.judging.job import raise_budget
+    from sensorium.judging.job import forget_errors, raise_budget
 
     if max_cost is not None:
         raise_budget(path, max_cost)
+    if retry_errors:
+        say(f"failed judgements that are made again: {forget_errors(path)}")
     _show_run(go_on(path))
 
 

@@ -277,11 +277,33 @@ def raise_budget(path: str | Path, max_cost: float) -> None:
     Raises:
         RunError: The folder holds no judging run.
     """
-    run = RunDirectory.open(path)
-    if run.kind != "judge":
-        raise RunError(f"{path} is a run of kind '{run.kind}': only judging runs have a budget")
+    run = _judging_run(path)
     with run.lock():
         write_text(run.path / "config.yaml", to_yaml(run.config | {"max_cost": max_cost}))
+
+
+def forget_errors(path: str | Path) -> int:
+    """Let a complete run make its failed judgements again when it is resumed, and return how many they are.
+
+    Raises:
+        RunError: The folder holds no judging run.
+        DataError: It is not complete.
+    """
+    run = _judging_run(path)
+    with run.lock():
+        found = read_records(run.path / RECORDS)
+        kept = [record for record in found if record.status != "error"]
+        if len(kept) < len(found):
+            write_text(run.path / DONE, "".join(record_line(record) + "\n" for record in kept))
+            (run.path / "result.json").unlink(missing_ok=True)
+    return len(found) - len(kept)
+
+
+def _judging_run(path: str | Path) -> RunDirectory:
+    run = RunDirectory.open(path)
+    if run.kind != "judge":
+        raise RunError(f"{path} is a run of kind '{run.kind}', not one of judging")
+    return run
 
 
 def _version(package: str) -> str | None:
