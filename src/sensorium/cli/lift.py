@@ -1,4 +1,4 @@
-"""`sensorium lift view | mesh | turntable FILE`: objects of Gaussians and textured meshes, made here or elsewhere."""
+"""`sensorium lift view | mesh | turntable FILE` and `sensorium lift fit FOLDER`: clouds and textured meshes."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def mesh(
     resolution: int = typer.Option(128, "--resolution", help="samples of the density along each side"),
     max_faces: int = typer.Option(20_000, "--max-faces", help="decimate down to this many"),
     texture: int = typer.Option(1024, "--texture", help="texels along each side"),
+    view_size: int = typer.Option(512, "--view-size", help="pixels along each side of the pictures for the texture"),
     merge: str = typer.Option("blend", "--merge", help="how views meet on the texture: blend or first"),
 ) -> None:
     """Make a closed, textured mesh of a cloud.
@@ -75,6 +76,7 @@ def mesh(
             "resolution": resolution,
             "max_faces": max_faces,
             "texture": texture,
+            "view_size": view_size,
             "merge": merge,
         },
         source="the command line",
@@ -110,6 +112,26 @@ def turntable(
     asset = read_asset(file, axes=one_of("--axes", axes, AXES))  # type: ignore[arg-type]
     write_turntable(path, asset, frames=frames, size=size, elevation=elevation)
     say(f"{path}: one turn")
+
+
+@group.command("fit")
+def fit(
+    photographs: Path = typer.Argument(..., metavar="FOLDER", help="one object on white: <elevation>_<azimuth>.png"),
+    out: Path | None = typer.Option(None, "--out", metavar="FOLDER", help="the run's folder; default: below runs/"),
+    settings: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="override one key: fit.points=2000"),
+    seed: int = typer.Option(0, "--seed", help="decides every random draw"),
+) -> None:
+    """Fit a cloud to photographs from known directions; a killed run is continued by sensorium resume.
+
+    In Python: sensorium.experiments.run.run({"kind": "splat", "photographs": "photos"}).
+    """
+    from sensorium.experiments.run import run
+
+    done = run({"kind": "splat", "photographs": str(photographs), "seed": seed}, overrides=settings, out=out)
+    held_out = done.result["held_out"]["psnr"]
+    shown = "" if held_out is None else f", {held_out:.1f} dB from sides that were held out"
+    say(f"{done.path / 'cloud.ply'}: {done.result['gaussians']:,} Gaussians{shown}")
+    say(f"report: {done.report}")
 
 
 def _number(option: str, text: str) -> float:

@@ -1,0 +1,103 @@
+"""lift view, mesh, turntable, fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import Command
+
+pytest.importorskip("numba")
+pytest.importorskip("xatlas")
+from sensorium.core.files import read_json
+from sensorium.experiments import jobs
+from sensorium.lifting.cloud import GaussianCloud, from_points
+from sensorium.lifting.files.meshes import read_mesh
+from sensorium.lifting.files.ply import read_ply, write_ply
+from sensorium.testing.scenes import photographs
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Path:
+    """A ball of 800 Gaussians, red in front."""
+    height = 1 - (2 * np.arange(800) + 1) / 800
+    turn = np.arange(800) * np.pi * (3 - np.sqrt(5))
+    across = np.sqrt(1 - height**2)
+    points = 0.4 * np.stack([across * np.cos(turn), height, across * np.sin(turn)], 1)
+    colours = np.where(points[:, 2:] > 0, [1.0, 0, 0], [0, 0, 1.0])
+    made = from_points(points.astype(np.float32), colours, opacity=0.8)
+    small = GaussianCloud(
+        made.means, made.log_scales.clamp(max=float(np.log(0.025))), made.quats, made.opacity_logit, made.sh_dc
+    )
+    write_ply(tmp_path / "ball.ply", small)
+    return tmp_path / "ball.ply"
+
+
+def test_a_cloud_becomes_a_mesh_a_page_and_a_film(command: Command, cloud: Path) -> None:
+    small = ("--resolution", "32", "--texture", "64", "--max-faces", "1000", "--view-size", "64")
+    said = command("lift", "mesh", cloud, *small)
+    assert said.status == 0, said.err
+    assert "watertight" in said.out
+    assert "yes" in said.out
+    mesh = read_mesh(cloud.with_suffix(".glb"))
+    assert len(mesh.f) <= 1000
+    said = command("lift", "view", cloud.with_suffix(".glb"), "--no-film", "--out", cloud.with_name("page.html"))
+    assert (said.status, said.err) == (0, "")
+    assert "data-albedo" in cloud.with_name("page.html").read_text()
+    said = command("lift", "view", cloud, "--no-film")
+    assert said.status == 0
+    assert "data-gaussians" in cloud.with_suffix(".html").read_text()
+    said = command("lift", "turntable", cloud, "--frames", "4", "--size", "32", "--out", cloud.with_suffix(".gif"))
+    assert said.status == 0
+    with Image.open(cloud.with_suffix(".gif")) as film:
+        assert film.n_frames == 4
+
+
+def test_axes_turn_what_is_read(command: Command, cloud: Path) -> None:
+    write_ply(cloud.with_name("down.ply"), read_ply(cloud), axes="colmap")
+    command("lift", "turntable", cloud, "--frames", "2", "--size", "32", "--out", cloud.with_name("a.gif"))
+    turned = cloud.with_name("down.ply")
+    command(
+        *("lift", "turntable", turned, "--axes", "colmap", "--frames", "2", "--size", "32"),
+        *("--out", cloud.with_name("b.gif")),
+    )
+    assert cloud.with_name("a.gif").read_bytes() == cloud.with_name("b.gif").read_bytes()
+
+
+def test_errors_are_one_line(command: Command, cloud: Path) -> None:
+    """L3-5: a level above the highest density names it, and no file appears."""
+    cases = [
+        (("mesh", cloud, "--level", "1e9", "--resolution", "32"), "highest density of this cloud is"),
+        (("mesh", cloud, "--level", "high"), "--level high: a number or auto"),
+        (("mesh", cloud, "--texture", "130"), "multiple of 4"),
+        (("mesh", cloud, "--out", cloud.with_suffix(".stl")), "written as .glb or .obj"),
+        (("mesh", cloud.with_name("no.ply")), "does not exist"),
+        (("view", cloud, "--axes", "blender"), "known: opengl, colmap"),
+        (("view", cloud.with_suffix(".fbx")), "a cloud is a .ply file"),
+        (("turntable", cloud, "--out", cloud.with_suffix(".webm")), ".mp4 or .gif"),
+    ]
+    before = sorted(cloud.parent.iterdir())
+    for words, expected in cases:
+        said = command("lift", *words)
+        assert said.status == 2, said.err
+        assert expected in said.err
+        assert said.err.splitlines()[-1].startswith("error: ")
+    assert sorted(cloud.parent.iterdir()) == before
+
+
+def test_photographs_become_a_cloud(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(jobs.JOBS, "splat", "sensorium.lifting.splat_job:SplatJob")
+    places = [(elevation, azimuth) for elevation in (-30, 10) for azimuth in range(0, 360, 90)]
+    (tmp_path / "photos").mkdir()
+    for (elevation, azimuth), view in zip(places, photographs("torus", places, side=32), strict=True):
+        pixels = np.rint(view.rgb * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{elevation}_{azimuth}.png")
+    settings = ["fit.points=200", "fit.optimisation.iterations=20", "hold_out=4"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    said = command("lift", "fit", tmp_path / "photos", "--out", tmp_path / "run", *words)
+    assert said.status == 0, said.err
+    assert "dB from sides that were held out" in said.out
+    result = read_json(tmp_path / "run" / "result.json")
+    assert len(read_ply(tmp_path / "run" / "cloud.ply")) == result["gaussians"]
+    assert (tmp_path / "run" / "report.html").is_file()
