@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sensorium.core.errors import RunError
+from sensorium.core.files import read_json, write_json
 from sensorium.data.schema import Source
 from sensorium.data.store import new_folder, write_tables
 from sensorium.experiments.finished import describe_origin, describe_split
@@ -77,6 +78,15 @@ def test_cold_items_are_reported_apart(tmp_path: Path):
     assert "Cold items among themselves" in page.text
     assert "0.1000" in page.text
     assert "This split uses other users' future" not in page.text
+
+
+def test_cold_items_that_a_model_does_not_tell_apart_are_said_to_be(tmp_path: Path):
+    path = write_run(tmp_path / "run", np.linspace(0, 1, 50), split="cold_items", cold=np.full(50, 0.2))
+    assert "does not tell these items apart" not in Page(write_report(path)).text
+    result = read_json(path / "result.json")
+    result["cold_items"]["among_cold"]["tie_share"] = 1.0
+    write_json(path / "result.json", result)
+    assert "100% of the lists of cold items alone have a tie" in Page(write_report(path)).text
 
 
 def test_only_complete_runs_have_a_report(tmp_path: Path):

@@ -82,6 +82,11 @@ def _warnings(run: FinishedRun) -> list[str]:
         warnings.append(
             f"{run.tie_share:.0%} of the lists have a tie at the largest cut: the order of equal scores decides there."
         )
+    if run.cold is not None and (run.cold["tie_share"] or 0) >= 0.05:
+        warnings.append(
+            f"{run.cold['tie_share']:.0%} of the lists of cold items alone have a tie at the largest cut: the model "
+            "does not tell these items apart, and the order of equal scores decides, which is chance."
+        )
     return warnings
 
 
