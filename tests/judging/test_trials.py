@@ -8,8 +8,27 @@ import pytest
 from sensorium.core.config import to_yaml
 from sensorium.judging.records import read_records
 from sensorium.judging.trials import main
+from sensorium.judging.trials_page import PAGE, filled
 
 from .videos import write_grid
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_tables_of_the_page_are_made_of_the_rows() -> None:
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert page.count("<!-- trial: ") == 4
+    assert filled(page, ROOT / "docs" / "results" / "rows") == page
+
+
+def test_what_the_page_says_first_stands_in_the_rows() -> None:
+    """7.14, outcomes: intervals of the paired differences lie above 0; the gain with both errors is the smaller one."""
+    lines = (ROOT / "docs" / "results" / "rows" / "video-bench-simulated.jsonl").read_text().splitlines()
+    rows = {row["trial"]: row["scores"]["tau_difference"] for row in map(json.loads, lines)}
+    assert all(low > 0 for _, low, _ in rows.values())
+    assert rows["both"][0] < rows["missed"][0]
+    first = (ROOT / PAGE).read_text(encoding="utf-8").split("\n\n")[1]
+    assert all(f"**{value:.3f}**".replace("0.", ".") in first for value, _, _ in rows.values())
 
 
 def test_protocols_are_compared_with_any_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
     python -m sensorium.judging.trials simulated
     python -m sensorium.judging.trials metric --data $SENSORIUM_DATA
     python -m sensorium.judging.trials protocols judge.yaml --ratings ratings.tsv
+    python -m sensorium.judging.trials page
 
 The first two write docs/results/rows/video-bench-<name>.jsonl. The third runs with any judge, an endpoint's too: the
-same videos by `direct` and by each dimension's own protocol, and the difference of their agreement with people.
+same videos by `direct` and by each dimension's own protocol, and the difference of their agreement with people. The
+fourth fills the page's tables.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +32,10 @@ from sensorium.judging.config import JudgeConfig
 from sensorium.judging.job import JudgeJob
 from sensorium.judging.records import RECORDS, Record, read_records
 from sensorium.judging.simulated import MODELS, Protocol, Simulation, World, simulate
+from sensorium.judging.trials_page import PAGE, filled
+
+if TYPE_CHECKING:
+    from sensorium.judging.metric.signals import Signals
 
 ROWS = Path("docs") / "results" / "rows"
 SEEDS = range(5)
@@ -154,7 +160,20 @@ def metric_rows(data: Path, kept: Path) -> list[Row]:
                 dealt = calibration.permuted(one)
                 row["permuted_ratings"] = {"mean": round(float(dealt.mean()), 4), "draws": len(dealt)}
             rows.append(row)
+    for column in sorted({recipe.column for recipe in calibration.RECIPES.values()}):
+        target = calibration.targets(data / "fetv" / "ratings.tsv", clips, column)
+        rows.append({"trial": "single signals", "rated": column, "rho": _alone(measured[ORIGINAL], target)})
     return [*rows, *_reference_rows(data)]
+
+
+def _alone(measured: Sequence[Signals], target: Floats) -> dict[str, float]:
+    """Return rho of each signal with the ratings, by itself and of any sign."""
+    columns = {name: np.array([one.values[name] for one in measured]) for name in measured[0].values}
+    return {
+        name: round(agreement.spearman(column, target), 4)
+        for name, column in columns.items()
+        if np.isfinite(column).all() and column.std() > 0
+    }
 
 
 def _reference_rows(data: Path) -> list[Row]:
@@ -236,9 +255,14 @@ def main(arguments: Sequence[str]) -> int:
     protocols.add_argument("--column", help="of a table: the question that was rated")
     protocols.add_argument("--runs", type=Path, default=Path("runs/protocols"), help="folder of the two runs")
     protocols.add_argument("--resamples", type=int, default=RESAMPLES, help="draws of prompts")
+    page = commands.add_parser("page", help="fill the tables of the results page from the rows")
+    page.add_argument("--page", type=Path, default=PAGE, help="the page")
     for command in commands.choices.values():
         command.add_argument("--rows", type=Path, default=ROWS, help="folder of the rows")
     given: Mapping[str, Any] = vars(parser.parse_args(list(arguments)))
+    if given["trial"] == "page":
+        write_text(given["page"], filled(given["page"].read_text(encoding="utf-8"), given["rows"]))
+        return 0
     if given["trial"] == "simulated":
         rows = simulated_rows()
     elif given["trial"] == "metric":
