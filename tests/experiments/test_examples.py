@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from sensorium.core.config import load_yaml
+from sensorium.core.config import build, load_yaml
 from sensorium.data.demo import DemoConfig, generate_demo
 from sensorium.data.splits import make_split
 from sensorium.encoders.encode import encode_all
 from sensorium.experiments.config import read_config
+from sensorium.experiments.jobs import job_class
 from sensorium.experiments.plan import read_plan
 from sensorium.experiments.run import run
 
@@ -24,6 +25,9 @@ def name_of(path: Path) -> str:
 def test_every_example_is_valid(file: Path):
     if "cells" in load_yaml(file):
         assert read_plan(file).topic == file.stem
+    elif kind := load_yaml(file).get("kind"):
+        build(job_class(load_yaml(file), str(file)).Config, load_yaml(file), source=str(file))
+        assert file.stem.startswith(kind)
     else:
         config = read_config(file)
         assert file.stem.startswith(config.model.name)
