@@ -132,7 +132,7 @@ def freedom_graph(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
     def work() -> Mapping[str, float]:
         shutil.rmtree(cache_home(), ignore_errors=True)  # every turn searches
         graph = knn_graph(data["content"], present, 10, "binary", center=None, order=view.item_order)
-        return {"edges": graph.nnz, "columns": float(graph.indices.astype(np.int64).sum())}
+        return {"edges": graph.nnz}
 
     return Task(work, view.n_items)
 

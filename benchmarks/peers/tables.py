@@ -81,12 +81,46 @@ def versions_line() -> str:
     )
 
 
+def profile_table() -> str:
+    """Return the parts of every hot path, each beside what the machine can do."""
+    lines = [
+        "| path | rows | part | ms | share | GB/s | of the triad | GFLOP/s | of the product |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for line in PROFILE_ROWS.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        counted = [part for part in row["parts"] if not part["name"].startswith(("of these", "the whole"))]
+        total = sum(part["seconds"] for part in counted)
+        for part in row["parts"]:
+            cells = [row["path"], row["shape"], part["name"], f"{1e3 * part['seconds']:.2f}"]
+            cells.append(f"{part['seconds'] / total:.0%}")
+            for amount, limit in (("moved", "bytes_per_second"), ("operations", "operations_per_second")):
+                rate = part[amount] / part["seconds"]
+                cells += [f"{rate / 1e9:.1f}", f"{rate / row['limits'][limit]:.0%}"] if rate else ["", ""]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def limits_line() -> str:
+    """Return the machine's limits, as the profiles found them."""
+    rows = [json.loads(line) for line in PROFILE_ROWS.read_text(encoding="utf-8").splitlines()]
+    triad, product = (
+        spread([row["limits"][name] / 1e9 for row in rows], digits=1)
+        for name in ("bytes_per_second", "operations_per_second")
+    )
+    loads = spread([row["load"] for row in rows], digits=1)
+    return f"Triad {triad} GB/s, product {product} GFLOP/s on one core of {rows[0]['machine']}; load {loads}.\n"
+
+
 def filled(page: str) -> str:
     """Return the page with every block made anew."""
-    return BLOCK.sub(
-        lambda block: f"{block[1]}{versions_line() if block[2] == 'versions' else rates_table(block[2])}{block[3]}",
-        page,
-    )
+    makers = {"versions": versions_line, "profile": profile_table, "limits": limits_line}
+
+    def made(block: re.Match[str]) -> str:
+        content = makers[block[2]]() if block[2] in makers else rates_table(block[2])
+        return f"{block[1]}{content}{block[3]}"
+
+    return BLOCK.sub(made, page)
 
 
 def fill() -> None:
