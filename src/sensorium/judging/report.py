@@ -7,7 +7,6 @@ models and files pass through autoescaped templates.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -193,10 +192,7 @@ def _agreement(path: Path) -> list[dict[str, Any]]:
 
 def _videos(run: RunDirectory, records: Iterable[Record]) -> list[Video]:
     """Return every video that has records, in the order of prompts."""
-    known = {}
-    for line in (run.path / "videos.jsonl").read_text(encoding="utf-8").splitlines():
-        tree = json.loads(line)
-        known[tree["prompt_id"], int(tree["sample"]), tree["model"]] = tree
+    known = {(tree["prompt_id"], tree["sample"], tree["model"]): tree for tree in run.records("videos.jsonl")}
     found: dict[VideoKey, Video] = {}
     for record in records:
         key = (record.prompt_id, record.sample, record.model)
@@ -211,7 +207,8 @@ def _shown(videos: Sequence[Video]) -> list[Video]:
     if len(videos) <= MOST_VIDEOS:
         return list(videos)
     first = [video for video in videos if any(record.score is None for record in video.records)][: MOST_VIDEOS // 2]
-    others = [video for video in videos if video not in first]
+    chosen = {video.key for video in first}
+    others = [video for video in videos if video.key not in chosen]
     places = np.linspace(0, len(others) - 1, MOST_VIDEOS - len(first)).round().astype(int)
     return first + [others[place] for place in places]
 

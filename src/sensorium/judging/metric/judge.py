@@ -15,12 +15,12 @@ from sensorium.core.errors import require
 from sensorium.judging.cells import VideoCell
 from sensorium.judging.dimensions import Dimension
 from sensorium.judging.judges.base import Outcome
+from sensorium.judging.leaderboard import METRIC_LABEL
 from sensorium.judging.metric.alignment import LOOKS, PromptEncoder, measure_alignment
 from sensorium.judging.metric.fitting import HIGHEST, LOWEST
 from sensorium.judging.metric.weights import SHIPPED, Head, read_weights
 from sensorium.judging.records import Family
 
-LABEL = "metric judge — measured signals calibrated on human ratings"
 STILL = 0.1  # pixels of the 95th percentile of flow, below which nothing moves
 
 Values = dict[str, float]
@@ -145,4 +145,4 @@ def _reason(head: Head, row: npt.NDArray[np.float64]) -> str:
     said = [
         f"{head.names[place].replace('_', ' ')} {parts[place]:+.2f}" for place in largest if abs(parts[place]) > 0.005
     ]
-    return f"{LABEL}: " + (", ".join(said) or "average in all signals")
+    return f"{METRIC_LABEL}: " + (", ".join(said) or "average in all signals")
