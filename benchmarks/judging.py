@@ -19,9 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sensorium.core.rundir import machine_class
-from sensorium.experiments.run import resume, run
-from sensorium.judging.records import read_records
 from sensorium.media.video import write_video
 
 
@@ -47,6 +44,11 @@ def processor_seconds() -> float:
 
 
 def main() -> None:
+    # Here, since decoding processes import this file again and need none of it.
+    from sensorium.core.rundir import machine_class
+    from sensorium.experiments.run import resume, run
+    from sensorium.judging.records import read_records
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=500)
     parser.add_argument("--models", type=int, default=8)

@@ -116,7 +116,8 @@ class Asker:
         self._on_their_way[key] = future
         try:
             response = await self._paid(request)
-            self.store.write(key, request, model, response)
+            # In a thread, so that others go on while the disk is waited for; cancelled or not, it ends its write.
+            await asyncio.to_thread(self.store.write, key, request, model, response)
             future.set_result(response)
         except BaseException as error:
             future.set_exception(error if isinstance(error, Exception) else CallFailedError("it was interrupted"))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.core.errors import DataError
-from sensorium.core.files import read_json, write_json
+from sensorium.core.files import json_line, read_json, write_text
 from sensorium.judging.judges.base import Clip, JudgeRequest, JudgeResponse, Part, Picture, Usage
 from sensorium.judging.parsing import UnreadableError, last_object
 
@@ -98,7 +98,7 @@ class AnswerStore:
 
     def write(self, key: str, request: JudgeRequest, model: str, response: JudgeResponse) -> None:
         """Keep an answer with its transcript."""
-        write_json(self.path(key), entry(key, request, model, response))
+        write_text(self.path(key), json_line(entry(key, request, model, response)) + "\n")
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that are there, sorted."""
