@@ -12,6 +12,7 @@ pytest.importorskip("numba")
 pytest.importorskip("xatlas")
 from sensorium.core.files import read_json
 from sensorium.experiments import jobs
+from sensorium.lifting import viewer
 from sensorium.lifting.cloud import GaussianCloud, from_points
 from sensorium.lifting.files.meshes import read_mesh
 from sensorium.lifting.files.ply import read_ply, write_ply
@@ -34,7 +35,11 @@ def cloud(tmp_path: Path) -> Path:
     return tmp_path / "ball.ply"
 
 
-def test_a_cloud_becomes_a_mesh_a_page_and_a_film(command: Command, cloud: Path) -> None:
+def test_a_cloud_becomes_a_mesh_a_page_and_a_film(
+    command: Command, cloud: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(viewer, "STILL", 64)
+    monkeypatch.setattr(viewer, "PREVIEW", 16)
     small = ("--resolution", "32", "--texture", "64", "--max-faces", "1000", "--view-size", "64")
     said = command("lift", "mesh", cloud, *small)
     assert said.status == 0, said.err

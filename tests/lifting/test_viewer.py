@@ -26,6 +26,12 @@ from sensorium.lifting.views import frame
 from .made import any_cloud, ball_mesh, cloud_of, even_sphere, painted, red_front
 
 
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer, "STILL", 96)
+    monkeypatch.setattr(viewer, "PREVIEW", 32)
+
+
 @pytest.fixture(scope="module")
 def ball() -> TexturedMesh:
     return painted(ball_mesh(12), red_front, 64)
@@ -66,7 +72,7 @@ def test_the_still_picture_lies_under_the_canvas_and_shows_the_same_view(tmp_pat
     content = re.search(r'src="data:image/png;base64,([^"]+)"', str(found.still))
     assert content
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(content[1]))))
-    assert np.array_equal(pixels, picture(ball, -20, 180, size=512))
+    assert np.array_equal(pixels, picture(ball, -20, 180, size=96))
     write_viewer(tmp_path / "ball.html", ball, title="ball", film=False)
     page = (tmp_path / "ball.html").read_text()
     place = page.index('<div class="stage">')
