@@ -1,7 +1,7 @@
 """Clouds fitted to known views of objects whose other views are known too: held-out PSNR, one row a fit.
 
     OMP_NUM_THREADS=1 python benchmarks/splatting.py [--rows docs/results/rows/splatting.jsonl] [--only cube]
-    python benchmarks/splatting.py --table
+    python benchmarks/splatting.py --table     # fills the tables of docs/results/splatting.md
 
 Generated scenes (`sensorium.testing.scenes`): 12 views of 64 x 64 pixels, 300 Gaussians to begin with, 200 steps. Crops
 of the garden (`$SENSORIUM_DATA/image3d/gsplat_test_garden.npz`): a ball of the published points, each an opaque round
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -25,7 +25,7 @@ import torch
 from scipy.stats import t as student
 
 from sensorium.core.config import dump
-from sensorium.core.files import digest
+from sensorium.core.files import digest, write_text
 from sensorium.core.home import shared_data
 from sensorium.core.rundir import machine_class
 from sensorium.lifting.camera import orbit
@@ -36,6 +36,7 @@ from sensorium.lifting.rasterisers import WHITE, render, select
 from sensorium.testing.scenes import SCENES, photographs
 
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "rows" / "splatting.jsonl"
+PAGE = ROWS.parents[1] / "splatting.md"
 SEEDS = (0, 1, 2)
 AROUND = [(elevation, azimuth) for elevation in (-30, 0, 25) for azimuth in (0, 90, 180, 270)]
 BETWEEN = [(-15, 45), (10, 135), (-40, 225), (15, 315), (-25, 20), (5, 110), (-10, 200), (20, 290)]
@@ -113,41 +114,67 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The fits' table: means over seeds, plus or minus half the 95 % interval of that mean (Student's t)."""
+def fit_table(rows: list[dict[str, Any]]) -> str:
+    """Means over seeds, plus or minus half the 95 % interval of that mean (Student's t)."""
     lines = [
         "| scene | before | held out | gain | fitted | Gaussians | CPU s | seeds |",
         "| --- " + "| ---: " * 7 + "|",
     ]
-    cells = dict.fromkeys(row["cell"] for row in rows if row["cell"].startswith("fit "))
-    for cell in cells:
+    for cell in dict.fromkeys(row["cell"] for row in rows if row["cell"].startswith("fit ")):
         mine = [row for row in rows if row["cell"] == cell]
-
-        def mean(key: str | Callable[[dict[str, Any]], float], mine: list[dict[str, Any]] = mine) -> str:
-            values = [row[key] if isinstance(key, str) else key(row) for row in mine]
-            half = student.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-            return f"{fmean(values):.2f} ± {half:.2f}"
-
-        gain = mean(lambda row: row["heldout_psnr"] - row["begin_heldout_psnr"])
-        points, cpu = (round(fmean(row[key] for row in mine)) for key in ("points", "cpu_seconds"))
-        columns = [
-            mean("begin_heldout_psnr"),
-            mean("heldout_psnr"),
-            gain,
-            mean("train_psnr"),
-            f"{points:,}",
-            cpu,
-            len(mine),
-        ]
-        lines.append(f"| {cell.removeprefix('fit ')} | " + " | ".join(map(str, columns)) + " |")
+        before, after = ([row[key] for row in mine] for key in ("begin_heldout_psnr", "heldout_psnr"))
+        gain = [last - first for first, last in zip(before, after, strict=True)]
+        spread = [interval(values) for values in (before, after, gain, [row["train_psnr"] for row in mine])]
+        points, cpu = (f"{fmean(row[key] for row in mine):,.0f}" for key in ("points", "cpu_seconds"))
+        lines.append(f"| {' | '.join([cell.removeprefix('fit '), *spread, points, cpu, str(len(mine))])} |")
     return "\n".join(lines)
+
+
+def interval(values: list[float]) -> str:
+    half = student.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return f"{fmean(values):.2f} ± {half:.2f}"
+
+
+def speed_table(rows: list[dict[str, Any]]) -> str:
+    """What `benchmarks/rasterisers.py --row` measured: CPU milliseconds, and ratios of wall time."""
+    lines = ["| Gaussians | side | torch, ms | numba, ms | ratio | lowest | highest |", "| ---: " * 7 + "|"]
+    for row in rows:
+        if row["cell"] == "speed":
+            mine, reference = row["numba"], row["torch"]
+            times = f"{reference['cpu_ms']:,.0f} | {mine['cpu_ms']:.0f}"
+            ratios = f"{mine['ratio']} | {mine['ratio_range'][0]} | {mine['ratio_range'][1]}"
+            lines.append(f"| {row['gaussians']:,} | {row['side']} | {times} | {ratios} |")
+    return "\n".join(lines)
+
+
+def profile_table(rows: list[dict[str, Any]]) -> str:
+    """Where the time of the first speed row goes."""
+    row = next(row for row in rows if row["cell"] == "speed")
+    names = ("projection", "lists", "blend", "blend_backward", "gather", "projection_backward")
+    lines = ["| part | CPU ms | Gflop/s | share of peak | G exp/s |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name in names:
+        limit = row.get(f"{name}_limit")
+        reached = f"{limit['gflops']:.1f} | {limit['share']:.0%} | {limit['gexp']:.2f}" if limit else " | | "
+        lines.append(f"| {name.replace('_', ' ')} | {row['profile_ms'][name]:.1f} | {reached} |")
+    peak = row["blend_limit"]
+    lines.append(f"| *this core alone* | | {peak['peak_gflops']:.1f} | 100% | {peak['numpy_gexp']:.2f} |")
+    return "\n".join(lines)
+
+
+TABLES = {"fits": fit_table, "speed": speed_table, "profile": profile_table}
+
+
+def filled(page: str, rows: list[dict[str, Any]]) -> str:
+    """Return the results page with every table made anew from the rows."""
+    block = re.compile(r"(<!-- splatting: (\w+) -->\n).*?(<!-- end of splatting -->)", flags=re.DOTALL)
+    return block.sub(lambda found: f"{found[1]}{TABLES[found[2]](rows)}\n{found[3]}", page)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--only", action="append", choices=[*SCENES, *CROPS])
-    parser.add_argument("--table", action="store_true", help="print the table of the rows that there are")
+    parser.add_argument("--table", action="store_true", help="only fill the tables of the results page")
     asked = parser.parse_args()
     if not asked.table:
         select()  # compiles before anything is timed
@@ -161,7 +188,8 @@ def main() -> None:
                 with asked.rows.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
                 print({key: value for key, value in row.items() if key != "config"}, flush=True)
-    print(table(read(asked.rows)))
+    write_text(PAGE, filled(PAGE.read_text(encoding="utf-8"), read(asked.rows)))
+    print(fit_table(read(asked.rows)))
 
 
 if __name__ == "__main__":

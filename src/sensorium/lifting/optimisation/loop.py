@@ -101,7 +101,7 @@ def optimise(
         ConfigError: The cloud has more Gaussians than there may ever be, or none.
         TrainingError: A loss is not finite.
         RunError: The run's checkpoint is of something else.
-        KeyboardInterrupt: With the run's folder, when the user stopped it.
+        KeyboardInterrupt: With the command that resumes, when the user stopped it.
     """
     if not 1 <= len(begin) <= config.density.max_points:
         raise ConfigError(
@@ -113,7 +113,9 @@ def optimise(
     except KeyboardInterrupt:
         if run is None:
             raise
-        raise KeyboardInterrupt(f"interrupted at step {loop.state.step}; {run.path} can be continued") from None
+        raise KeyboardInterrupt(
+            f"interrupted at step {loop.state.step}; resume with: sensorium resume {run.path}"
+        ) from None
 
 
 class _Loop:

@@ -1,8 +1,8 @@
 """What a rasteriser is: one protocol, four back ends behind it, and anybody's own.
 
-A back end registers at the entry point `sensorium.rasterisers` and passes `sensorium.testing.check_rasteriser`. All of
-them blend alike, exactly as follows. For each pixel p, Gaussians in order of depth, equal depths in order of index,
-with d = mean - p:
+A back end registers at the entry point `sensorium.rasterisers` and passes
+`sensorium.testing.rasterisers.check_rasteriser`. All of them blend alike, exactly as follows. For each pixel p,
+Gaussians in order of depth, equal depths in order of index, with d = mean - p:
 
     sigma = (A dx^2 + C dy^2) / 2 + B dx dy          skipped where sigma < 0
     alpha = min(0.99, o exp(-sigma))                 skipped where alpha < 1/255

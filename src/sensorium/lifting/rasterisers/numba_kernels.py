@@ -7,7 +7,7 @@ so that the inner loops run over neighbouring pixels without a branch and compil
 There are no atomics: a gradient goes to one row per entry of the lists, rows of one Gaussian lie side by side, and each
 Gaussian adds its own up. So results have the same bits in every run, with any number of threads.
 
-`inline` functions and kernels stand in one file, since numba's cache on disk looks at one file's date alone.
+Kernels and what they call stand in one file, since numba's cache on disk looks at one file's date alone.
 """
 
 from __future__ import annotations

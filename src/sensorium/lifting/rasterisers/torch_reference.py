@@ -25,7 +25,7 @@ from sensorium.lifting.rasterisers.base import (
     try_two,
 )
 
-BRUTE_FORCE = 20_000_000  # pairs of pixel and Gaussian
+BRUTE_FORCE = 200_000  # pairs of pixel and Gaussian; from about there on tiles are faster
 TILE = 16
 
 
