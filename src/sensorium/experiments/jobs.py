@@ -18,6 +18,7 @@ from sensorium.core.rundir import RunDirectory
 JOBS = {
     "recommend": "sensorium.experiments.recommending:RecommendJob",
     "judge": "sensorium.judging.job:JudgeJob",
+    "splat": "sensorium.lifting.splat_job:SplatJob",
 }
 
 
