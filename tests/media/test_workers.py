@@ -15,13 +15,14 @@ from sensorium.media.workers import Workers
 
 def test_a_file_that_hangs_or_kills_costs_itself_alone() -> None:
     """A decoder that hangs or dies loses its own file only."""
-    with Workers(1, seconds=0.7) as workers:
+    with Workers(1, seconds=3) as workers:
         assert workers.call(mul, 2, 21) == 42
         first = workers.call(os.getpid)
-        with pytest.raises(MediaError, match=r"v\.mp4: reading it took more than 0\.7 seconds") as caught:
+        with pytest.raises(MediaError, match=r"v\.mp4: reading it took more than 3 seconds") as caught:
             workers.call(time.sleep, 600, source="v.mp4")
         assert caught.value.reason == "timed_out"
         assert workers.call(os.getpid) != first
+    with Workers(1, seconds=60) as workers:  # a busy machine is no decoder that hangs
         for work, arguments, how in ((os.abort, (), "SIGABRT"), (os._exit, (7,), "status 7")):
             with pytest.raises(MediaError, match=f"its decoder died \\({how}\\)") as caught:
                 workers.call(work, *arguments, source="v.mp4")

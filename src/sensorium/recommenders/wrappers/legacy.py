@@ -32,6 +32,7 @@ class LegacyWeights(nn.Module):
 
     distance: Tensor
     agreeing: Tensor
+    both: Tensor
 
     def __init__(self, model: Recommender, view: TrainView, names: list[str] | None) -> None:
         super().__init__()
@@ -49,11 +50,14 @@ class LegacyWeights(nn.Module):
         distance = (one - other).norm(dim=1) if several else torch.zeros(view.n_items)
         agreeing = (one.sign() == other.sign()).float().mean(1) if several else torch.ones(view.n_items)
         self.register_buffer("distance", torch.where(both, distance, 0.0), persistent=False)
+        self.register_buffer("both", both, persistent=False)
         self.register_buffer("agreeing", torch.where(both, agreeing, 1.0), persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the weights of the rows, float32 [B]."""
-        distance = self.distance[batch.pos]
-        low, high = distance.min(), distance.max()
+        """Return the weights of the rows, float32 [B]; 1 where the item lacks a modality: it has no part in the scale."""
+        distance, both = self.distance[batch.pos], self.both[batch.pos]
+        if not both.any():
+            return torch.ones_like(distance)
+        low, high = distance[both].min(), distance[both].max()
         scaled = (distance - low) / (high - low).clamp_min(1e-12)
-        return torch.where(scaled > CUT, torch.ones_like(scaled), self.agreeing[batch.pos])
+        return torch.where(both & (scaled <= CUT), self.agreeing[batch.pos], torch.ones_like(scaled))
