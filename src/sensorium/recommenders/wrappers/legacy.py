@@ -54,7 +54,7 @@ class LegacyWeights(nn.Module):
         self.register_buffer("agreeing", torch.where(both, agreeing, 1.0), persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the weights of the rows, float32 [B]; 1 where the item lacks a modality: it has no part in the scale."""
+        """Return the weights of the rows, float32 [B]; 1 where the item lacks one of the two."""
         distance, both = self.distance[batch.pos], self.both[batch.pos]
         if not both.any():
             return torch.ones_like(distance)
