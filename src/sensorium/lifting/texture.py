@@ -113,7 +113,7 @@ def chart_of_face(surface: Unwrapped | TexturedMesh) -> Ints:
     starts, ends = surface.f[:, [0, 1]].ravel(), surface.f[:, [1, 2]].ravel()
     links = coo_matrix((np.ones(len(starts), dtype=bool), (starts, ends)), shape=(len(surface.v),) * 2)
     labels = connected_components(links, directed=False)[1]
-    return labels[surface.f[:, 0]].astype(np.int32)
+    return np.asarray(labels[surface.f[:, 0]], dtype=np.int32)
 
 
 # --- from pixels to texels ------------------------------------------------------------------------------------------

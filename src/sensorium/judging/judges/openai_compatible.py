@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from sensorium.core.config import Config
+from sensorium.core import config as core
 from sensorium.core.errors import ConfigError, RunError, require
 from sensorium.judging.accounting import ANSWER_TOKENS, Price, estimated_tokens, price_of, text_tokens
 from sensorium.judging.cache import parsed
@@ -65,7 +65,7 @@ class _AgainError(Exception):
 class OpenAICompatible:
     """A judge behind an endpoint."""
 
-    class Config(Config):
+    class Config(core.Config):
         """Keys of `judge: {name: openai-compatible}`."""
 
         base_url: str = Field("https://api.openai.com/v1", description="address of the endpoint, with its version")

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from sensorium.core.config import Component, Config, component
+from sensorium.core import config as core
+from sensorium.core.config import Component, component
 from sensorium.core.errors import ConfigError, DataError, RunError
 from sensorium.core.files import json_line, write_text
 from sensorium.judging.cache import entry, request_key, response_from
@@ -35,7 +36,7 @@ from sensorium.judging.records import Family
 class Replay:
     """A judge made of recorded answers."""
 
-    class Config(Config):
+    class Config(core.Config):
         """Keys of `judge: {name: replay}`."""
 
         cassette: Path = Field(description="JSON Lines file of recorded answers")

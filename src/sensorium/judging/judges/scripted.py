@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from sensorium.core.config import Config
+from sensorium.core import config as core
 from sensorium.judging.judges.base import (
     Clip,
     JudgeCaps,
@@ -35,7 +35,7 @@ Script = Callable[[JudgeRequest], str | dict[str, Any]]
 class Scripted:
     """A judge whose answers are computed by a script."""
 
-    class Config(Config):
+    class Config(core.Config):
         """Keys of `judge: {name: scripted}`."""
 
         script: Literal["brightness"] = Field("brightness", description="how it answers: by the brightness of frames")

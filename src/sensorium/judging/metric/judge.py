@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from sensorium.core.config import Config
+from sensorium.core import config as core
 from sensorium.core.errors import require
 from sensorium.judging.cells import VideoCell
 from sensorium.judging.dimensions import Dimension
@@ -83,7 +83,7 @@ class MetricJudge:
         encoder: For the alignment dimensions; without one they are unsupported.
     """
 
-    class Config(Config):
+    class Config(core.Config):
         """Options of the metric judge."""
 
         weights: Path | None = Field(None, description="file of `judge calibrate`; null = the weights that ship")

@@ -58,7 +58,8 @@ def nearest_neighbours(matrix: csr_matrix, *, k: int, shrink: float, tie_order: 
     count = np.diff(by_item.indptr)  # n_i
 
     def similarity(common: Floats, item: Integers, other: Integers) -> Floats:
-        return common / (np.sqrt(count[item].astype(np.float64) * count[other]) + shrink)
+        similar: Floats = common / (np.sqrt(count[item].astype(np.float64) * count[other]) + shrink)
+        return similar
 
     what = f"the neighbourhood of {matrix.shape[1]:,} items, {k} neighbours each,"
     return Neighbours(*largest_overlaps(by_item, k, tie_order=tie_order, what=what, value=similarity))

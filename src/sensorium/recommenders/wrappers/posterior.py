@@ -142,7 +142,7 @@ def weights(evidence: Floats, share: float, user: Integers, *, user_prior: float
         user_prior: alpha: each user gets a share of noise of the own, (alpha pi0 + sum (1 - w)) / (alpha + n_u), for
             data where some accounts are noisy as a whole; None = one share for all.
     """
-    w = expit(evidence - _offset(evidence, share))
+    w: Floats = expit(evidence - _offset(evidence, share))
     if user_prior is None or not 0 < share < 1:
         return w
     count = np.bincount(user)
