@@ -20,8 +20,8 @@ from ..media.clips import grey
 LEVELS = (20, 70, 120, 160, 230)  # of brightness: the levels 1 to 5 of the script `brightness`
 
 
-def write_clip(path: Path, level: int, *, frames: int = 16, fps: float = 8) -> Path:
-    write_video(path, grey(level, frames=frames), fps)
+def write_clip(path: Path, level: int, *, frames: int = 16, fps: float = 8, size: tuple[int, int] = (32, 48)) -> Path:
+    write_video(path, grey(level, frames=frames, height=size[0], width=size[1]), fps)
     return path
 
 
@@ -41,6 +41,7 @@ def write_grid(
     models: int = 3,
     samples: int = 1,
     frames: int = 8,
+    size: tuple[int, int] = (32, 48),
     prompt: str = "a cat, take {}",
 ) -> Path:
     """A manifest of videos, model m of them at brightness level m (turning with the prompt), every file distinct."""
@@ -50,7 +51,7 @@ def write_grid(
             for sample in range(samples):
                 name = f"m{model}-{place}-{sample}.mp4"
                 level = LEVELS[(model + place) % 5] + 2 * (place % 4) + sample
-                write_clip(folder / name, level, frames=frames)
+                write_clip(folder / name, level, frames=frames, size=size)
                 text = prompt.format(place)
                 rows.append(
                     {"model": f"m{model}", "prompt_id": f"q{place}", "prompt": text, "sample": sample, "path": name}
