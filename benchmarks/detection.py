@@ -3,6 +3,7 @@
     python benchmarks/detection.py [DATASET ...]        content alone, rates .1 to .5, seeds 0 to 2; chance is .5
     python benchmarks/detection.py --run RUN ...        finished runs on added noise: GUIDER's full evidence, or for
                                                         any other backbone its score evidence and its loss
+    python benchmarks/detection.py --ratings            ml100k-all: rows rated 1 or 2 against the others, content alone
     python benchmarks/detection.py --table              the rows as a table
 
 A value is the chance that an added row looks worse than another one (AUC), over all train rows.
@@ -25,6 +26,7 @@ from sensorium.data.noise import NoiseConfig, add_noise
 from sensorium.data.sampling import NegativeSampler
 from sensorium.data.splits import TRAIN, Split, make_split
 from sensorium.data.view import TrainView, train_view
+from sensorium.encoders.encode import encode_all
 from sensorium.experiments.loading import LoadedRun, load_run
 from sensorium.experiments.noise import area_under_curve
 from sensorium.experiments.rows import Rows
@@ -38,6 +40,7 @@ SPLITS = {"lfm2k": "column", "tiktok": "column", "ml100k+": "random_per_user", "
 FEATURES = {"demo": ["text", "image"]}
 NOISE = [("popularity", 0.3), ("uniform", 0.3), ("popularity", 0.1), ("popularity", 0.2), ("popularity", 0.5)]
 SEEDS = (0, 1, 2)
+LOW_RATING = 2
 METHODS = ("popularity", "mean evidence", "content", "loss", "score", "full")
 
 
@@ -71,6 +74,23 @@ def content_row(name: str, kind: str, rate: float, seed: int) -> dict[str, Any]:
         "estimated_share": list(found.estimate),
         "auc": {method: area_under_curve(-score, mask) for method, score in scores.items()},
     }
+
+
+def rating_row() -> dict[str, Any]:
+    """Return what content says of rows that people rated 1 or 2 in a data set that keeps every rating."""
+    dataset = open_dataset("ml100k-all")
+    split = make_split(dataset, "random_per_user", seed=0)
+    if not dataset.feature_names:
+        dataset = encode_all(dataset, split=split)
+    view = train_view(dataset, split, seed=0)
+    rows = dataset.interactions().select("user", "item", "rating").collect()
+    rated = dict(zip(zip(rows["user"], rows["item"], strict=True), rows["rating"], strict=True))
+    low = np.array([rated[pair] <= LOW_RATING for pair in zip(view.user.tolist(), view.item.tolist(), strict=True)])
+    found = calibrate(view, CalibrationConfig()).content
+    scores = {"popularity": view.item_count[view.item].astype(np.float64), "content": found.logit}
+    auc = {method: area_under_curve(-score, low) for method, score in scores.items()}
+    facts = {"dataset": "ml100k-all", "kind": f"rating <= {LOW_RATING}", "rate": 0.0, "seed": 0}
+    return {**facts, "share": float(low.mean()), "estimated_share": list(found.estimate), "auc": auc}
 
 
 def run_row(run: Path) -> dict[str, Any]:
@@ -132,6 +152,8 @@ def main(arguments: list[str]) -> None:
     made: list[dict[str, Any]] = []
     if arguments[:1] == ["--run"]:
         made = [run_row(Path(run)) for run in arguments[1:]]
+    elif arguments == ["--ratings"]:
+        made = [rating_row()]
     else:
         names = arguments or list(SPLITS)
         known = {(row["dataset"], row["kind"], row["rate"], row["seed"]) for row in there if "model" not in row}

@@ -11,6 +11,7 @@ import torch
 
 from sensorium.core.seeds import catalogue_order, numpy_generator
 from sensorium.data.batches import Batch
+from sensorium.data.view import TrainView
 from sensorium.evaluation.ranking import rank
 from sensorium.evaluation.results import measure
 from sensorium.evaluation.tasks import task_from_rows
@@ -149,7 +150,7 @@ def check_relabelling(subject: Subject) -> None:
     moved = relabelled(data, new_user, new_item)
     other = subject.build(moved.view)
     if subject.model.info.trained:
-        _carry_state(model, other, new_user, new_item)
+        _carry_state(model, other, new_user, new_item, data.view, moved.view)
     order = catalogue_order(data.view.n_items, 0)
     carried = np.empty_like(order)
     carried[new_item] = order
@@ -187,14 +188,27 @@ def _metrics(model: Recommender, data: TinyData, tie_order: np.ndarray) -> dict[
     return measure(task, ranked.items, ks=[1, FLOOR_K, 10], metrics=["recall", "ndcg"]).summary
 
 
-def _carry_state(model: Recommender, other: Recommender, new_user: np.ndarray, new_item: np.ndarray) -> None:
-    """Load a model's state into another under other ids: what has a row per user, item or node is reordered."""
+def _carry_state(
+    model: Recommender,
+    other: Recommender,
+    new_user: np.ndarray,
+    new_item: np.ndarray,
+    view: TrainView,
+    moved: TrainView,
+) -> None:
+    """Load a model's state into another under other ids: what has a row per user, item, node or train row is reordered.
+
+    The number of rows tells which of them it is; two equal numbers are refused, since the order would be a guess.
+    """
     old_user, old_item = torch.from_numpy(np.argsort(new_user)), torch.from_numpy(np.argsort(new_item))
-    orders = {
-        len(old_user): old_user,
-        len(old_item): old_item,
-        len(old_user) + len(old_item): torch.cat([old_user, len(old_user) + old_item]),
-    }
+    # The train rows of both views are sorted by (user, item), under the ids that each has.
+    old_row = torch.from_numpy(np.lexsort((new_item[view.item], new_user[view.user])))
+    if not np.array_equal(new_item[view.item][old_row], moved.item):
+        raise ValueError("the relabelled view has other rows than the view that it was made from")
+    nodes = torch.cat([old_user, len(old_user) + old_item])
+    orders = {len(order): order for order in (old_user, old_item, nodes, old_row)}
+    if len(orders) < 4:
+        raise ValueError("users, items, nodes and train rows of this world are not all of different numbers")
     state = state_of(model)
     for name, value in state.items():
         if value.ndim and len(value) in orders:

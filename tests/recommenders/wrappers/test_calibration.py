@@ -11,7 +11,9 @@ from sensorium.data.catalogue import open_dataset
 from sensorium.data.noise import NoiseConfig, add_noise
 from sensorium.data.splits import TRAIN, Split, make_split
 from sensorium.data.view import TrainView, train_view
-from sensorium.recommenders.wrappers.calibration import CalibrationConfig, calibrate, combine
+from sensorium.encoders.encode import encode_all
+from sensorium.recommenders.wrappers.calibration import CalibrationConfig, calibrate, combine, null_pairs
+from sensorium.recommenders.wrappers.evidence import Similarity, unit_vectors
 from sensorium.testing import tiny_view
 from sensorium.testing.data import with_masked_content
 
@@ -145,3 +147,21 @@ def test_research_sets(name: str, least: float) -> None:
     if name == "lfm2k":
         clean = [float((~noise[rows]).mean()) for rows in np.array_split(np.argsort(found.weight), 5)]
         assert all(after > before for before, after in pairwise(clean))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_data", "sensorium_home")
+@pytest.mark.parametrize("name", ["demo", "lfm2k", "ml100k+", "tiktok"])
+def test_null_pairs_of_every_set_have_mean_zero_and_deviation_one(name: str) -> None:
+    dataset = open_dataset(name)
+    split = make_split(dataset, "column" if name in ("lfm2k", "tiktok") else "random_per_user", seed=0)
+    if not dataset.feature_names:
+        dataset = encode_all(dataset, split=split)
+    view = train_view(dataset, split)
+    pairs = null_pairs(view, 2)
+    assert view.features
+    for features in view.features.values():
+        shown = features.present[pairs.item]
+        evidence = Similarity(view, unit_vectors(features, view.item_count > 0), features.present).of_others(pairs)
+        assert abs(evidence[shown].mean()) < 0.25
+        assert abs(evidence[shown].std() - 1) < 0.2
