@@ -27,8 +27,28 @@ Raw = TypeVar("Raw", contravariant=True)
 Prepared = TypeVar("Prepared")
 
 
+class WeightsCard(Config):
+    """Where the weights of an encoder come from, and which bytes they are."""
+
+    source: Literal["hub", "packaged", "path", "random"] = Field(description="where they were found or would be")
+    package: str | None = Field(None, description="Hub id, package of the registry, or folder")
+    version: str | None = Field(None, description="commit of the Hub, or version of the package")
+    file: str | None = Field(None, description="the weight file in it")
+    sha256: str | None = Field(None, description="SHA-256 of that file; None where nothing pins or has read it yet")
+
+
+class LicenceCard(Config):
+    """Whose terms hold for an encoder."""
+
+    weights: str | None = Field(None, description="licence of the weights; None: not stated")
+    package: str | None = Field(None, description="licence that the package states that carries them")
+
+
 class EncoderCard(Config):
-    """What a reader must know of an encoder before using its vectors."""
+    """What a reader must know of an encoder before using its vectors.
+
+    A field that does not apply is None. `runs_now` and `why_not` are of this machine, at the moment of asking.
+    """
 
     name: str = Field(description="name under sensorium.encoders")
     family: str = Field(
@@ -36,8 +56,19 @@ class EncoderCard(Config):
     )
     modality: Modality = Field(description="what it reads")
     pooled_dim: int = Field(description="width of its vector; a fitted one may have less on a small catalogue")
-    weights: str | None = Field(None, description="where its weights come from; None: it has none")
-    licence: str | None = Field(None, description="licence of the weights; None: it has none")
+    layers: tuple[int, ...] = Field((), description="hidden_states indices it can store, 0 = embedding output")
+    layer_dims: tuple[int, ...] = Field((), description="true width of each of these layers")
+    params: int | None = Field(None, description="number of parameters")
+    max_tokens: int | None = Field(None, description="text: ceiling of tokens")
+    resolution: tuple[int, int] | None = Field(None, description="pictures and frames: height and width in pixels")
+    sample_rate: int | None = Field(None, description="sound: samples per second")
+    frames: int | None = Field(None, description="video: frames per clip")
+    weights: WeightsCard | None = Field(None, description="where its weights come from; None: it has none")
+    licence: LicenceCard | None = Field(None, description="whose terms hold; None: it has no weights")
+    download_mb: float | None = Field(None, description="what has to be fetched before the first use, in MB")
+    runs_now: bool = Field(True, description="whether it can run on this machine as it is")
+    why_not: str = Field("", description="if not: why, and the one command that changes it")
+    trust: str = Field("", description="who made the weights, and what is known of them, in one line")
     languages: str = Field("", description="languages of the texts it was made for")
     preprocessing: str = Field(description="what happens to raw content before the encoder, in one sentence")
     prep_version: int = Field(description="changes with the preprocessing; part of every key")

@@ -6,7 +6,20 @@ from typing import Literal
 
 from sensorium.core.errors import DataError
 
-Reason = Literal["missing_file", "truncated", "undecodable", "too_large", "timed_out", "crashed"]
+Reason = Literal[
+    "missing_file",
+    "truncated",
+    "undecodable",
+    "too_large",
+    "timed_out",
+    "crashed",
+    "no_video_stream",
+    "no_sound_stream",
+    "no_frames",
+    "non_finite",
+    "not_utf8",
+    "empty",  # read without fault, and there is no content in it: counted as absent, not as rejected
+]
 
 
 class MediaError(DataError):
