@@ -146,6 +146,15 @@ def test_a_user_who_lacks_one_item_gets_it() -> None:
     assert {(int(u), int(n)) for u, n in zip(batch.user, batch.neg[:, 0], strict=True)} == {(0, 17), (1, 39)}
 
 
+def test_negatives_are_the_same_for_any_number_of_threads() -> None:
+    view = tiny_view()
+    one, three = (list(steps(DrawnPairs(view, threads))) for threads in (1, 3))
+    assert len(one) == len(three)
+    for alone, shared in zip(one, three, strict=True):
+        assert torch.equal(alone.neg, shared.neg)
+        assert torch.equal(alone.row, shared.row)
+
+
 def test_passes_differ_and_repeat() -> None:
     pairs, again = DrawnPairs(tiny_view()), DrawnPairs(tiny_view())
     (first,), (second,), (repeated,) = steps(pairs, 0), steps(pairs, 1), steps(again, 0)

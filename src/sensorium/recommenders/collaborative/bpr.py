@@ -110,7 +110,7 @@ class BPR(Backbone):
                 "main",
                 list(self.parameters()),
                 self.loss,
-                DrawnPairs(self._view),
+                DrawnPairs(self._view, self.config.threads),
                 update=self.descend,
                 needs={
                     "optimizer.name": "sgd",

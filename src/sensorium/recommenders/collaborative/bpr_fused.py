@@ -17,9 +17,10 @@ any pass can be had at any time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from torch import Tensor
 from sensorium.core.seeds import derive
 from sensorium.data.batches import Batch, PairBatches, Step
 from sensorium.data.view import TrainView
+
+Found = TypeVar("Found")
 
 ROWS_PER_STEP = 1 << 16
 """Rows between two looks at the loss. They are not a batch in any other sense: each row is a step of its own."""
@@ -49,9 +52,11 @@ class DrawnPairs:
 
     Args:
         view: Whose rows.
+        threads: How many draw at once; the negatives are the same for any number.
     """
 
-    def __init__(self, view: TrainView) -> None:
+    def __init__(self, view: TrainView, threads: int = 1) -> None:
+        self._threads = threads
         self._rows = PairBatches(view, ROWS_PER_STEP)
         self._view = view
         self._candidates = np.flatnonzero(view.item_count)
@@ -76,7 +81,8 @@ class DrawnPairs:
         user, pos = self._view.user[rows], self._view.item[rows]
         key = np.uint64(derive(step.seed, "fused negatives", step.phase, step.epoch, step.index))
         neg = np.empty(len(rows), dtype=np.int64)
-        _draw(user, self._candidates, self._offsets, self._view.item, self._filter, self._shift, key, neg)
+        known = self._candidates, self._offsets, self._view.item, self._filter, self._shift
+        in_parts(self._threads, len(rows), lambda start, stop: _draw(user, *known, key, neg, start, stop))
         return Batch(*(torch.from_numpy(array) for array in (user, pos, neg[:, None], rows)))
 
 
@@ -101,13 +107,17 @@ def descend(
     margins = np.empty(len(batch), dtype=np.float32)
     ids = batch.user.numpy(), batch.pos.numpy(), batch.neg[:, 0].contiguous().numpy()
     rows = (users.detach().numpy(), items.detach().numpy(), *ids, weight, np.float32(rate), np.float32(reg), margins)
-    bounds = [len(batch) * part // threads for part in range(threads + 1)]
+    squares = in_parts(threads, len(batch), lambda start, stop: _walk(*rows, start, stop))
+    return torch.from_numpy(margins), torch.tensor(sum(squares))
+
+
+def in_parts(threads: int, rows: int, work: Callable[[int, int], Found]) -> list[Found]:
+    """Return what `work(start, stop)` gives for each thread's part of the rows; compiled loops run without the lock."""
     if threads == 1:
-        squares = _walk(*rows, *bounds)
-    else:
-        with ThreadPoolExecutor(threads) as pool:  # the compiled loop runs without Python's lock
-            squares = sum(pool.map(lambda part: _walk(*rows, *part), pairwise(bounds)))
-    return torch.from_numpy(margins), torch.tensor(squares)
+        return [work(0, rows)]
+    bounds = [rows * part // threads for part in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda part: work(*part), pairwise(bounds)))
 
 
 # --- compiled -------------------------------------------------------------------------------------------------------
@@ -149,8 +159,19 @@ def _holds(user: Any, item: Any, offsets: Any, held: Any, table: Any, shift: Any
 
 
 @njit(cache=True, nogil=True)
-def _draw(user: Any, candidates: Any, offsets: Any, held: Any, table: Any, shift: Any, key: Any, negative: Any) -> None:
-    """Draw one item for each row, uniformly among the candidates that the user does not hold.
+def _draw(
+    user: Any,
+    candidates: Any,
+    offsets: Any,
+    held: Any,
+    table: Any,
+    shift: Any,
+    key: Any,
+    negative: Any,
+    start: int,
+    stop: int,
+) -> None:
+    """Draw one item for each of the rows start..stop-1, uniformly among the candidates that the user does not hold.
 
     The upper half of 32 random bits times the number of candidates is a candidate's place; products whose lower half is
     below `unfair` are drawn again, so that no place is likelier than another (Lemire, 2019).
@@ -158,7 +179,7 @@ def _draw(user: Any, candidates: Any, offsets: Any, held: Any, table: Any, shift
     count = np.uint64(len(candidates))
     unfair = (LOW + np.uint64(1)) % count
     all_items = candidates[-1] == len(candidates) - 1
-    for row in range(len(user)):
+    for row in range(start, stop):
         state = _mixed(key + np.uint64(row) * GOLDEN)
         while True:
             state += GOLDEN
