@@ -122,10 +122,10 @@ def holm(ps: Mapping[str, float] | Sequence[float]) -> dict[str, float] | list[f
 def resampled_means(table: Floats, *, seed: int, resamples: int) -> Floats:
     """Return the column means of `resamples` draws of n rows with replacement: [n, m] -> [resamples, m]."""
     n = len(table)
-    return np.concatenate([counts @ table / n for counts in _draws(n, seed, resamples)])
+    return np.concatenate([counts @ table / n for counts in draw_counts(n, seed, resamples)])
 
 
-def _draws(n: int, seed: int, resamples: int) -> Iterator[Floats]:
+def draw_counts(n: int, seed: int, resamples: int) -> Iterator[Floats]:
     """Yield how often each row is drawn: float64 [some, n], `resamples` rows in all."""
     generator = numpy_generator(seed, "bootstrap", n)
     together = max(1, GROUP_DRAWS // n)

@@ -1,8 +1,8 @@
 """What a tracer is: the batch it reads, what it answers, what it may know of the data, and the base of all models.
 
-A model is built as `Model(view, config)`, reads a `TracingBatch` and returns a `TracingOutput`. Position t of the output
-is the prediction of answer t from questions 0..t and answers 0..t-1 of the same sequence: the shift by one happens
-inside the model and nowhere else. The whole of a model of one's own:
+A model is built as `Model(view, config)`, reads a `TracingBatch` and returns a `TracingOutput`. Position t of the
+output is the prediction of answer t from questions 0..t and answers 0..t-1 of the same sequence: the shift by one
+happens inside the model and nowhere else. The whole of a model of one's own:
 
     class MyTracer(NeuralTracer):
         info = TracerInfo(summary="...", citation="...")
@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from sensorium.core import config as core
 from sensorium.core.seeds import derive
@@ -55,7 +55,8 @@ class TracingBatch:
     """Sequences of answers, padded at the end. Models read it and never change it in place.
 
     Q and C are the numbers of questions and concepts; the last row of the concept table is the padding question. A
-    table with more rows than the model's own brings questions that training never met: they are known by their concepts.
+    table with more rows than the model's own brings questions that training never met: they are known by their
+    concepts.
 
     Attributes:
         question: int64 [B, T]; padding is the last row of `concepts`.
@@ -85,8 +86,11 @@ class TracingBatch:
 
     def to(self, device: torch.device | str) -> TracingBatch:
         """Return the batch on a device."""
-        values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return TracingBatch(**{name: None if value is None else value.to(device) for name, value in values.items()})
+        moved: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            moved[entry.name] = None if value is None else value.to(device)
+        return TracingBatch(**moved)
 
     def replace(self, **changes: Tensor) -> TracingBatch:
         """Return a copy in which some tensors are others."""
@@ -237,7 +241,7 @@ class Tracer(nn.Module):
 def answer_loss(logit: Tensor, batch: TracingBatch) -> Tensor:
     """Return the mean binary cross-entropy over `score_mask`, a scalar in nats; 0 where no row counts."""
     target = batch.response.clamp(0, 1).to(logit.dtype)
-    each = F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+    each = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
     counted = batch.score_mask
     return torch.where(counted, each, torch.zeros_like(each)).sum() / counted.sum().clamp(min=1)
 
@@ -263,7 +267,7 @@ class NeuralTracer(Tracer):
             0.99,
             ge=0,
             lt=1,
-            description="per step: decay of the averaged weights that are selected and tested; 0 = none",
+            description="decay per step of the averaged weights that are selected and tested; 0 = none",
         )
 
     config: Config

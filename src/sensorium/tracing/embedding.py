@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from sensorium.tracing.base import TracingBatch, TracingView
@@ -58,7 +58,7 @@ class ConceptMean(nn.Module):
                 self.multi_hot[question] @ self.weight
             )  # one product: a gather of [..., Kmax, d] costs 20 % of a step
         listed, weight = batch.concepts[question.reshape(-1)], batch.concept_weight[question.reshape(-1)]
-        means = F.embedding_bag(listed, self.weight, mode="sum", per_sample_weights=weight)
+        means = functional.embedding_bag(listed, self.weight, mode="sum", per_sample_weights=weight)
         return means.view(*question.shape, -1)
 
 
@@ -77,7 +77,7 @@ class QuestionDeviation(nn.Module):
 
     def forward(self, question: Tensor) -> Tensor:
         """Return the rows, float32 [..., width]."""
-        return F.embedding(question.clamp(max=self.n_questions), self.weight, padding_idx=self.n_questions)
+        return functional.embedding(question.clamp(max=self.n_questions), self.weight, padding_idx=self.n_questions)
 
 
 class Embedded(NamedTuple):
@@ -162,9 +162,9 @@ class QuestionEmbedding(nn.Module):
     def answers(self, x: Tensor, u: Tensor | None, response: Tensor) -> Tensor:
         """Embed answered questions: x float32 [..., d], u as from `questions`, response int64 [...] of 0 and 1."""
         response = response.clamp(0, 1)
-        y = F.embedding(response, self.response) + x
+        y = functional.embedding(response, self.response) + x
         if self.response_variation is not None and u is not None:
-            y = y + u * F.embedding(response, self.response_variation)
+            y = y + u * functional.embedding(response, self.response_variation)
         return y
 
     def penalty(self, batch: TracingBatch) -> Tensor | None:

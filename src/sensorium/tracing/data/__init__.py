@@ -1,0 +1,1 @@
+"""The data of knowledge tracing: tables on disk, import, splits by student, windows and batches."""

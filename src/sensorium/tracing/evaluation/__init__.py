@@ -1,0 +1,1 @@
+"""What predictions of answers are worth: every row once, intervals over students."""
