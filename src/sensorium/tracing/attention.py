@@ -50,21 +50,25 @@ def masked_softmax(scores: Tensor, visible: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def distances(scores: Tensor, visible: Tensor) -> Tensor:
+def distances(scores: Tensor, visible: Tensor, gap: Tensor | None = None) -> Tensor:
     """Return dist_ij = sqrt(|i-j| times the belief in the keys after j): float [B, H, T, T], without gradient.
 
     Args:
         scores: float [B, H, T, T], before any decay.
         visible: bool [B or 1, 1, T, T].
+        gap: float that stands for |i-j|, broadcast to the scores; None counts the rows of the batch. With it, queries
+            and keys may be different rows.
     """
     belief = masked_softmax(scores, visible)
     # Summed from the far end: 1 - cumsum would round to 1e-7, and the root makes 1e-3 of that.
     remaining = functional.pad(belief.flip(-1).cumsum(dim=-1).flip(-1)[..., 1:], (0, 1))
-    places = torch.arange(scores.shape[-1], device=scores.device, dtype=scores.dtype)
-    return remaining.mul_((places[:, None] - places[None, :]).abs_()).sqrt_()
+    if gap is None:
+        places = torch.arange(scores.shape[-1], device=scores.device, dtype=scores.dtype)
+        gap = (places[:, None] - places[None, :]).abs_()
+    return remaining.mul_(gap).sqrt_()
 
 
-def decayed(scores: Tensor, visible: Tensor, gamma: Tensor | None, decay: Decay) -> Tensor:
+def decayed(scores: Tensor, visible: Tensor, gamma: Tensor | None, decay: Decay, gap: Tensor | None = None) -> Tensor:
     """Return the scores after the decay.
 
     Args:
@@ -72,32 +76,35 @@ def decayed(scores: Tensor, visible: Tensor, gamma: Tensor | None, decay: Decay)
         visible: bool [B or 1, 1, T, T].
         gamma: float [H], unconstrained; the rate of a head is its softplus. None only without a decay.
         decay: How distance enters.
+        gap: As in `distances`.
     """
     if decay == "none":
         return scores
     assert gamma is not None
-    faded = functional.softplus(gamma)[:, None, None] * distances(scores, visible)
+    faded = functional.softplus(gamma)[:, None, None] * distances(scores, visible, gap)
     if decay == "subtract":
         return scores - faded
     return scores * torch.exp(-faded).clamp(SMALLEST_FACTOR, 1.0)
 
 
-def attend(scores: Tensor, visible: Tensor, values: Tensor, dropout: float = 0.0) -> Tensor:
+def attend(scores: Tensor, visible: Tensor, values: Tensor, dropout: nn.Module | None = None) -> Tensor:
     """Return the weighted means of the values: float [B, H, T, d_v]; 0 in rows without a visible key.
 
     Args:
         scores: float [B, H, T, T].
         visible: bool [B or 1, 1, T, T].
         values: float [B, H, T, d_v].
-        dropout: Share of weights that are dropped; 0 outside training.
+        dropout: What drops weights in training.
     """
-    weights = functional.dropout(masked_softmax(scores, visible), dropout, training=dropout > 0)
+    weights = masked_softmax(scores, visible)
+    if dropout is not None:
+        weights = dropout(weights)
     return (weights @ values).masked_fill(~visible.any(dim=-1, keepdim=True), 0)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Return [B, T, d] as [B, H, T, d / H]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -133,11 +140,12 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         if dim % heads:
             raise ConfigError(f"dim {dim} is not a multiple of heads {heads}: each head takes dim / heads of it")
-        self.heads, self.dropout, self.decay = heads, dropout, decay
+        self.heads, self.decay = heads, decay
         self.query = nn.Linear(dim, dim)
         self.key = self.query if share_query_key else nn.Linear(dim, dim)
         self.value = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
+        self.weight_dropout = nn.Dropout(dropout)
         self.gamma = None if decay == "none" else nn.Parameter(torch.zeros(heads))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -159,7 +167,7 @@ class MultiHeadAttention(nn.Module):
             scores = scores + bias
         scores = decayed(scores, visible, self.gamma, self.decay)
         v = split_heads(self.value(value), self.heads)
-        joined: Tensor = self.out(join_heads(attend(scores, visible, v, self.dropout if self.training else 0.0)))
+        joined: Tensor = self.out(join_heads(attend(scores, visible, v, self.weight_dropout)))
         return joined
 
 

@@ -1,0 +1,1 @@
+"""What an uncertainty is worth: deferring, bands for the next answers, noisy and short histories, calibration."""
