@@ -120,8 +120,9 @@ def test_each_broken_file_has_its_reason(tmp_path: Path) -> None:
     assert reason(tmp_path / "nowhere.mp4") == "missing_file"
     assert reason(tmp_path / "empty.mp4") == "truncated"
     assert reason(tmp_path / "head.mp4") == "truncated"
-    for name in ("page", "noise", "sound"):
+    for name in ("page", "noise"):
         assert reason(tmp_path / f"{name}.mp4") == "undecodable"
+    assert reason(tmp_path / "sound.mp4") == "no_video_stream"
     with pytest.raises(MediaError, match="sound but no pictures"):
         probe(tmp_path / "sound.mp4")
 

@@ -42,10 +42,13 @@ __all__ = [
     "Frames",
     "Pixels",
     "VideoInfo",
+    "decoded",
     "iterate_frames",
+    "opened",
     "probe",
     "read_frames",
     "resized",
+    "upright",
     "write_video",
 ]
 
@@ -121,9 +124,10 @@ def probe(path: str | Path) -> VideoInfo:
     """Read what a file says about itself: headers, packets, and of the pictures the first one alone.
 
     Raises:
-        MediaError: With reason "missing_file", "too_large", "truncated" (an empty file) or "undecodable".
+        MediaError: With reason "missing_file", "too_large", "truncated" (an empty file), "no_video_stream" (sound
+            alone), "no_frames" or "undecodable".
     """
-    with _opened(Path(path)) as (container, stream):
+    with opened(Path(path)) as (container, stream):
         return _info(container, stream, Path(path))
 
 
@@ -139,8 +143,8 @@ def iterate_frames(path: str | Path, *, long_side: int | None = None) -> Iterato
     Raises:
         MediaError: As `probe`, or not one frame can be decoded.
     """
-    for index, (seconds, frame, rotation) in enumerate(_decoded(Path(path))):
-        yield Frame(index, seconds, _upright(frame, rotation, long_side))
+    for index, (seconds, frame, rotation) in enumerate(decoded(Path(path))):
+        yield Frame(index, seconds, upright(frame, rotation, long_side))
 
 
 def read_frames(
@@ -180,10 +184,10 @@ def _decode_chosen(
     """Return the chosen frames, their indices, and the time stamps of all frames that could be decoded."""
     indices = tuple(choose(seconds, fps))
     wanted, pictures, found = set(indices), dict[int, Pixels](), []
-    for index, (stamp, frame, rotation) in enumerate(_decoded(path)):
+    for index, (stamp, frame, rotation) in enumerate(decoded(path)):
         found.append(stamp)
         if index in wanted:
-            pictures[index] = _upright(frame, rotation, long_side)
+            pictures[index] = upright(frame, rotation, long_side)
     kept = tuple(index for index in indices if index in pictures)
     return [pictures[index] for index in kept], kept, np.asarray(found)
 
@@ -192,7 +196,7 @@ def _decode_chosen(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file and its first track of pictures; every failure inside is a MediaError."""
     av: Any = require("av", extra="media", purpose="reading video")
     _check_file(path)
@@ -202,7 +206,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if not streams:
                 if not container.streams.audio:
                     raise ValueError("it holds no pictures")
-                raise MediaError("undecodable", "it holds sound but no pictures", str(path))
+                raise MediaError("no_video_stream", "it holds sound but no pictures", str(path))
             if streams[0].codec_context is None or not streams[0].width:
                 raise ValueError("its pictures have no size or no known codec")
             if streams[0].width * streams[0].height > MAX_PIXELS:
@@ -266,7 +270,7 @@ def _info(container: InputContainer, stream: VideoStream, path: Path) -> VideoIn
         if not stamps:
             raise
     if not stamps:
-        raise MediaError("truncated", "it holds no frames", str(path))
+        raise MediaError("no_frames", "it holds no frames", str(path))
     seconds = np.asarray(stamps)
     fps = _rate(stream, seconds)
     if np.isnan(seconds).any():  # containers without time stamps, such as raw H.264
@@ -289,16 +293,16 @@ def _rate(stream: VideoStream, seconds: npt.NDArray[np.float64]) -> float:
 
 def _stored_rotation(path: Path) -> int:
     """Return the rotation that the first frame carries; the track's own side data is not exposed by PyAV."""
-    for _, _, rotation in _decoded(path):
+    for _, _, rotation in decoded(path):
         return rotation
     return 0
 
 
-def _decoded(path: Path) -> Iterator[tuple[float, VideoFrame, int]]:
+def decoded(path: Path) -> Iterator[tuple[float, VideoFrame, int]]:
     """Yield (seconds, frame, rotation) in order of display until the file or its readable part ends."""
     import av
 
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         stream.thread_type = "NONE"  # one decoder per process: frames come out as they go in, memory stays small
         unit = float(stream.time_base or Fraction(1, 90_000))
         step = 1 / float(stream.average_rate or 25)
@@ -317,10 +321,10 @@ def _decoded(path: Path) -> Iterator[tuple[float, VideoFrame, int]]:
             if first is None:
                 raise MediaError("undecodable", f"not one frame can be decoded: {_words(error)}", str(path)) from None
         if first is None:
-            raise MediaError("truncated", "not one frame can be decoded", str(path))
+            raise MediaError("no_frames", "not one frame can be decoded", str(path))
 
 
-def _upright(frame: VideoFrame, rotation: int, long_side: int | None) -> Pixels:
+def upright(frame: VideoFrame, rotation: int, long_side: int | None) -> Pixels:
     """Return a frame as RGB, turned clockwise by its rotation and made smaller if it is too large."""
     width, height = resized(frame.width, frame.height, long_side)
     pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
