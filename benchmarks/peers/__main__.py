@@ -31,7 +31,7 @@ from tables import PAGE, ROWS, fill
 from sensorium.core.files import json_line
 from sensorium.core.rundir import machine_class
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 
 # By task: what is measured, as (library, its task, epochs in one turn on 1M and on .3M).
 # None: not on this shape, where the plain way's matrices of all items by all items would take hours.
@@ -80,6 +80,7 @@ class Worker:
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            cwd=data.parent,  # some write logs where they stand
         )
         cores = sorted(os.sched_getaffinity(0))[-threads:]
         asked = {"task": task, "data": str(data), "threads": threads, "epochs": epochs, "cores": cores}

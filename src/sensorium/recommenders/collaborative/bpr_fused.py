@@ -78,11 +78,10 @@ class DrawnPairs:
             IndexError: The pass has no such step.
         """
         rows = self._rows.rows(step)
-        user, pos = self._view.user[rows], self._view.item[rows]
         key = np.uint64(derive(step.seed, "fused negatives", step.phase, step.epoch, step.index))
-        neg = np.empty(len(rows), dtype=np.int64)
-        known = self._candidates, self._offsets, self._view.item, self._filter, self._shift
-        in_parts(self._threads, len(rows), lambda start, stop: _draw(user, *known, key, neg, start, stop))
+        user, pos, neg = (np.empty(len(rows), dtype=np.int64) for _ in range(3))
+        known = self._view.user, self._view.item, self._candidates, self._offsets, self._filter, self._shift
+        in_parts(self._threads, len(rows), lambda start, stop: _draw(rows, *known, key, user, pos, neg, start, stop))
         return Batch(*(torch.from_numpy(array) for array in (user, pos, neg[:, None], rows)))
 
 
@@ -160,33 +159,38 @@ def _holds(user: Any, item: Any, offsets: Any, held: Any, table: Any, shift: Any
 
 @njit(cache=True, nogil=True)
 def _draw(
-    user: Any,
+    rows: Any,
+    users: Any,
+    items: Any,
     candidates: Any,
     offsets: Any,
-    held: Any,
     table: Any,
     shift: Any,
     key: Any,
+    user: Any,
+    positive: Any,
     negative: Any,
     start: int,
     stop: int,
 ) -> None:
-    """Draw one item for each of the rows start..stop-1, uniformly among the candidates that the user does not hold.
+    """Gather user and item of the rows at start..stop-1, and draw one item for each.
 
-    The upper half of 32 random bits times the number of candidates is a candidate's place; products whose lower half is
-    below `unfair` are drawn again, so that no place is likelier than another (Lemire, 2019).
+    It is drawn uniformly among the candidates that the user does not hold: the upper half of 32 random bits times the
+    number of candidates is a candidate's place; products whose lower half is below `unfair` are drawn again, so that no
+    place is likelier than another (Lemire, 2019).
     """
     count = np.uint64(len(candidates))
     unfair = (LOW + np.uint64(1)) % count
     all_items = candidates[-1] == len(candidates) - 1
     for row in range(start, stop):
+        user[row], positive[row] = users[rows[row]], items[rows[row]]
         state = _mixed(key + np.uint64(row) * GOLDEN)
         while True:
             state += GOLDEN
             product = (_mixed(state) >> HALF) * count
             place = np.int64(product >> HALF)
             item = place if all_items else candidates[place]
-            if (product & LOW) >= unfair and not _holds(user[row], item, offsets, held, table, shift):
+            if (product & LOW) >= unfair and not _holds(user[row], item, offsets, items, table, shift):
                 break
         negative[row] = item
 
