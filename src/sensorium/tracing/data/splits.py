@@ -31,7 +31,9 @@ class SplitConfig(Config):
     )
     test_share: float = Field(0.2, gt=0, lt=1, description="random: share of the students that are the test")
     folds: int = Field(5, ge=2, description="parts of the other students")
-    fold: int = Field(0, ge=0, description="the part that selects; the run trains on the others")
+    fold: int | None = Field(
+        None, ge=0, description="the part that selects, the others train; null = the run's seed, modulo the folds"
+    )
     seed: int = Field(1024, ge=0, description="of the draws; apart from the run's, so that all runs share one test")
 
 
@@ -45,6 +47,7 @@ class StudentSplit:
         test: int64, whose answers are predicted once.
         origin: "official" or "random": where the test came from.
         folds: "official" or "random": where the folds came from.
+        fold: Which fold selects.
     """
 
     train: Students
@@ -52,16 +55,24 @@ class StudentSplit:
     test: Students
     origin: Literal["official", "random"]
     folds: Literal["official", "random"]
+    fold: int
 
 
-def split_students(dataset: TracingDataset, answers: Answers, config: SplitConfig) -> StudentSplit:
+def split_students(dataset: TracingDataset, answers: Answers, config: SplitConfig, *, seed: int = 0) -> StudentSplit:
     """Divide the students of a data set.
+
+    Args:
+        dataset: Knows the source's own split.
+        answers: Its rows.
+        config: The rule.
+        seed: The run's, which names the fold where the config does not.
 
     Raises:
         DataError: There is no such fold, or a side would be empty.
     """
-    if config.fold >= config.folds:
-        raise DataError(f"data.split.fold: there are {config.folds} folds, counted from 0, and no fold {config.fold}")
+    fold = seed % config.folds if config.fold is None else config.fold
+    if fold >= config.folds:
+        raise DataError(f"data.split.fold: there are {config.folds} folds, counted from 0, and no fold {fold}")
     n = answers.n_students
     source = dataset.source_split if config.test == "official" else None
     official = source is not None and bool((source == TEST).any())
@@ -81,12 +92,13 @@ def split_students(dataset: TracingDataset, answers: Answers, config: SplitConfi
     if rest_folds is None:
         rest_folds = np.empty(len(rest), dtype=np.int64)
         rest_folds[numpy_generator(config.seed, "folds").permutation(len(rest))] = np.arange(len(rest)) % config.folds
-    valid, train = rest[rest_folds == config.fold], rest[rest_folds != config.fold]
-    kept = [side[answers.lengths[side] > 1] for side in (train, valid, test)]  # one answer alone is nothing to predict
-    for name, side in zip(("train", "valid", "test"), kept, strict=True):
+    valid, train = rest[rest_folds == fold], rest[rest_folds != fold]
+    # one answer alone is nothing to predict
+    train, valid, test = (side[answers.lengths[side] > 1] for side in (train, valid, test))
+    for name, side in (("train", train), ("valid", valid), ("test", test)):
         if not len(side):
             raise DataError(f"{dataset.name}: no student with two answers is left for {name} ({n} students in all)")
-    return StudentSplit(*kept, "official" if official else "random", "official" if own else "random")
+    return StudentSplit(train, valid, test, "official" if official else "random", "official" if own else "random", fold)
 
 
 def tracing_view(answers: Answers, students: Students, *, seed: int = 0) -> TracingView:
