@@ -181,7 +181,10 @@ class Dataset:
             raise DataError(
                 f"{folder} holds {x.shape} values for {self.n_items} items of width {info.dim}: encode again"
             )
-        return Features(x.astype(np.float32, copy=False), present.astype(bool, copy=False))
+        values = x.astype(np.float32, copy=False)
+        if info.scale != 1:
+            values = values * np.float32(info.scale)
+        return Features(values, present.astype(bool, copy=False))
 
     def media_path(self, relative: str) -> Path:
         """Return the file of a media column's entry.

@@ -58,6 +58,7 @@ class FeatureInfo(Config):
         "unknown", description="encoder, fields and key that made it; 'unknown' for a given matrix"
     )
     digest: str = Field(description="of values and mask: part of the data set's fingerprint")
+    scale: float = Field(1.0, description="true value = stored x scale, a power of two")
 
 
 class DatasetInfo(Config):

@@ -1,6 +1,9 @@
-"""`encode`: the content of a catalogue becomes one vector per item, once, under a key that no changed input meets.
+"""`encode`: the content of a catalogue becomes vectors, once, under a key that no changed input meets.
 
-**On which items an encoder may learn.** Both encoders of this room are fitted. Given a split, they learn from the
+There are encoders with weights, which keep the states of all their layers (`cache/`), and fitted ones, which learn
+from the catalogue itself.
+
+**On which items a fitted encoder may learn.** Given a split, they learn from the
 items that have a train row in it, and from no other: a cold item is encoded by what the warm ones taught, as it would
 be on the day it arrives. Without a split they learn from all items that have content. That reads no interaction, so
 nothing of validation or test rows can leak through it, but it has seen the words and colours of items that a cold-start
@@ -12,7 +15,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,39 +24,96 @@ import polars as pl
 
 from sensorium.core import registry
 from sensorium.core.config import Component
-from sensorium.core.errors import ConfigError, DataError
+from sensorium.core.errors import ConfigError, DataError, SensoriumError
 from sensorium.core.files import digest
 from sensorium.core.progress import Progress
 from sensorium.core.resources import readable_bytes, require_memory
 from sensorium.data.dataset import Dataset
 from sensorium.data.splits import TRAIN, Split
 from sensorium.encoders import store
-from sensorium.encoders.base import Encoder, Modality
+from sensorium.encoders.base import Encoder, EncoderCard, Modality
+from sensorium.encoders.cache.job import Options
 from sensorium.encoders.contents import FIELDS, Contents, read_contents
 from sensorium.media.errors import MediaError
 
 logger = logging.getLogger(__name__)
 
+# The fitted encoder of each modality, and the one with weights.
 DEFAULTS: dict[Modality, str] = {"text": "tfidf-svd", "image": "colour-histogram"}
+FOUNDATION: dict[Modality, str] = {
+    "text": "minilm-l6",
+    "image": "efflite0",
+    "audio": "yamnet",
+    "video": "frames-efflite0",
+}
 BLOCK = 4_096  # items whose vectors are made at once
 
 
-def encode_all(dataset: Dataset, *, split: Split | None = None) -> Dataset:
+def encode_all(
+    dataset: Dataset,
+    *,
+    split: Split | None = None,
+    prefer: Literal["fitted", "weights"] = "fitted",
+    options: Options | None = None,
+) -> Dataset:
     """Encode every content column of a data set that is not empty by the default encoder of its modality; see `encode`.
+
+    Args:
+        dataset: The data set.
+        split: For fitted encoders: what they learn from.
+        prefer: "fitted" takes encoders that learn from the catalogue (texts and pictures); "weights" takes the
+            default foundation model of each modality, and a fitted one where that cannot run here, which is said.
+        options: For encoders with weights.
 
     Raises:
         DataError: The items have no content that a default encoder reads.
     """
-    columns = dataset.items().collect_schema().names()
-    fields = [field for modality in DEFAULTS for field in FIELDS[modality]]
-    filled = dataset.items().select(pl.col(field).count() for field in fields if field in columns).collect()
-    held = {field for field in filled.columns if filled[field][0]}
-    chosen = [encoder for modality, encoder in DEFAULTS.items() if held & set(FIELDS[modality])]
+    chosen = choose_defaults(dataset, prefer=prefer)
     if not chosen:
+        fields = dict.fromkeys(field for modality in FIELDS for field in FIELDS[modality])
         raise DataError(f"{dataset.root}: nothing to encode, the items have nothing in any of {', '.join(fields)}")
-    for encoder in chosen:
-        dataset = encode(dataset, encoder, split=split)
+    for encoder in chosen.values():
+        has_weights = is_foundation(registry.get(store.GROUP, encoder))
+        dataset = encode(dataset, encoder, split=None if has_weights else split, options=options)
     return dataset
+
+
+def choose_defaults(dataset: Dataset, *, prefer: Literal["fitted", "weights"] = "fitted") -> dict[Modality, str]:
+    """Return the default encoder of each modality that the items have something of."""
+    columns = dataset.items().collect_schema().names()
+    known = dict.fromkeys(field for modality in FIELDS for field in FIELDS[modality] if field in columns)
+    filled = dataset.items().select(pl.col(field).count() for field in known).collect()
+    held = {field for field in filled.columns if filled[field][0]}
+    chosen: dict[Modality, str] = {}
+    for modality, fields in FIELDS.items():
+        if not held & set(fields):
+            continue
+        name, why_not = _foundation_default(modality) if prefer == "weights" else (None, "")
+        encoder = name or DEFAULTS.get(modality)
+        if encoder is not None:
+            chosen[modality] = encoder
+        if prefer == "weights" and name is None:
+            instead = f"{encoder}, which learns from the catalogue" if encoder else "nothing: it is left out"
+            logger.info("%s: %s; used instead: %s", modality, why_not, instead)
+    return chosen
+
+
+def _foundation_default(modality: Modality) -> tuple[str | None, str]:
+    """Return the default encoder with weights where it can run now, else None and why not."""
+    name = FOUNDATION[modality]
+    if name not in registry.entries(store.GROUP):
+        return None, f"there is no encoder '{name}' in this installation"
+    try:
+        target = registry.get(store.GROUP, name)
+        card = target.describe(target.Config())
+    except SensoriumError as error:
+        return None, str(error)
+    return (name, "") if card.runs_now else (None, f"{name} cannot run here: {card.why_not}")
+
+
+def is_foundation(target: Any) -> bool:
+    """Return whether a registered encoder has weights (`protocol.FoundationEncoder`) or is fitted (`base.Encoder`)."""
+    return callable(getattr(target, "describe", None))
 
 
 def encode(
@@ -63,33 +124,92 @@ def encode(
     fields: Sequence[str] | None = None,
     split: Split | None = None,
     name: str | None = None,
+    options: Options | None = None,
+    merge: bool = False,
 ) -> Dataset:
     """Encode one modality of a data set and register the result as a feature set.
 
-    A second call with nothing changed returns at once. A changed text, picture, option or set of fitted items gives
-    another key, hence another folder; the older one stays on disk for runs that name it.
+    A second call with nothing changed returns at once. By a fitted encoder, a changed text, picture, option or set of
+    fitted items gives another key, hence another folder; the older one stays on disk for runs that name it. By an
+    encoder with weights, a changed item is encoded alone; another preprocessing gives another folder.
 
     Args:
         dataset: The data set.
         encoder: Its name, or a configured component.
         modality: Checked against the encoder's, where given.
         fields: Columns of `items` to read; default: title and description, or the column named like the modality.
-        split: Fit on the items with a train row of this split; None: on all items with content (see above).
+        split: For fitted encoders: fit on the items with a train row of this split; None: on all with content.
         name: Short name in `dataset.json`; default: the modality ("text", "image").
+        options: For encoders with weights: layers, workers, device, shard and more.
+        merge: For encoders with weights: make whole shards part of the cache.
 
     Returns:
-        The data set, with `features(name)` -> x float32 [I, P], present bool [I].
+        The data set, with `features(name)` -> x float32 [I, P], present bool [I]. Hidden states of all layers are
+        read by `open_states(name, dataset=dataset)` (`encoders.cache.states`).
 
     Raises:
         DataError: A column is missing, no item has usable content, or the split belongs to other items.
-        ConfigError: The encoder reads another modality.
+        ConfigError: The encoder reads another modality, or an option that it does not have.
     """
-    target = encoder.target if isinstance(encoder, Component) else registry.get(store.GROUP, encoder)
-    config = encoder.config if isinstance(encoder, Component) else target.Config()
-    worker: Encoder[Any, Any] = target(config)
-    card = worker.card
+    chosen = encoder if isinstance(encoder, Component) else _component(encoder)
+    if is_foundation(chosen.target):
+        if split is not None:
+            raise ConfigError(f"encoder '{chosen.name}' has weights and learns nothing from a split: leave it out")
+        return _by_weights(dataset, chosen, modality, fields, name, options or Options(), merge)
+    if merge or (options is not None and options != Options()):
+        raise ConfigError(
+            f"encoder '{chosen.name}' is fitted: layers, pooling, shards and the like are for encoders with weights"
+        )
+    return _by_fitting(dataset, chosen, modality, fields, split, name)
+
+
+def _component(name: str) -> Component:
+    target = registry.get(store.GROUP, name)
+    return Component(store.GROUP, name, target.Config())
+
+
+def _by_weights(
+    dataset: Dataset,
+    chosen: Component,
+    modality: Modality | None,
+    fields: Sequence[str] | None,
+    name: str | None,
+    options: Options,
+    merge: bool,
+) -> Dataset:
+    from sensorium.encoders.cache import engine, sharding
+    from sensorium.encoders.cache.job import prepare_job
+
+    columns = options.fields if fields is None else tuple(fields)
+    job = prepare_job(dataset, chosen, replace(options, fields=columns))
+    _check_modality(job.encoder.card, modality)
+    if options.shard is not None:
+        sharding.run_shard(job, *options.shard)
+        return dataset
+    if merge:
+        sharding.merge(job)
+    else:
+        engine.run(job)
+    return store.register(dataset, name or job.encoder.card.modality, job.folder)
+
+
+def _check_modality(card: EncoderCard, modality: Modality | None) -> None:
     if modality is not None and modality != card.modality:
         raise ConfigError(f"encoder '{card.name}' reads {card.modality}, not {modality}")
+
+
+def _by_fitting(
+    dataset: Dataset,
+    chosen: Component,
+    modality: Modality | None,
+    fields: Sequence[str] | None,
+    split: Split | None,
+    name: str | None,
+) -> Dataset:
+    config = chosen.config
+    worker: Encoder[Any, Any] = chosen.target(config)
+    card = worker.card
+    _check_modality(card, modality)
     contents = read_contents(dataset, card.modality, fields)
     learnable, rule = _learnable(dataset, split)
     identity = {**store.describe_config(worker, config), "modality": card.modality, "fields": list(contents.fields)}

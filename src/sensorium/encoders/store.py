@@ -102,15 +102,27 @@ def write(folder: Path, encoder: Encoder[Any, Any], encoded: Encoded, manifest: 
 def register(dataset: Dataset, name: str, folder: Path) -> Dataset:
     """Enter a feature folder under a short name in `dataset.json`, and return the data set as it now is."""
     manifest = read_json(folder / "manifest.json")
-    parts = ("encoder", "config", "fields", "key", "fitted_on", "counts")
+    parts = (
+        "encoder",
+        "config",
+        "fields",
+        "key",
+        "fitted_on",
+        "layers",
+        "pooling",
+        "weights_hash",
+        "untrained",
+        "counts",
+    )
     info = FeatureInfo(
         folder=folder.relative_to(dataset.root).as_posix(),
         dim=manifest["dim"],
         dtype=manifest["dtype"],
         items=manifest["items"],
         present=manifest["counts"]["present"],
-        provenance={part: manifest[part] for part in parts},
+        provenance={part: manifest[part] for part in (*parts, "counts") if part in manifest},
         digest=digest(read_npy(folder / "pooled.npy"), read_npy(folder / "present.npy")),
+        scale=manifest.get("pooled_scale", 1.0),
     )
     current = Dataset.open(dataset.root)
     if current.info.features.get(name) == info:
@@ -128,6 +140,8 @@ def open_encoder(folder: str | Path) -> Encoder[Any, Any]:
     """
     folder = Path(folder)
     manifest = read_json(folder / "manifest.json")
+    if "fitted_on" not in manifest:
+        raise DataError(f"{folder} was made by an encoder with weights, which is opened by its own class")
     if manifest["format_version"] > FORMAT_VERSION:
         raise DataError(
             f"{folder} was written by a newer version ({manifest['versions']['sensorium']}): update sensorium"
