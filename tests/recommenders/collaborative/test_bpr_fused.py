@@ -116,6 +116,13 @@ def test_several_threads_walk_through_all_rows(caplog: pytest.LogCaptureFixture)
     assert train_fused(BPR(tiny_view(), config()), epochs=1).repeats
 
 
+@pytest.fixture(params=[bpr_fused.MOST_BITS, 1 << 8, 1 << 6], ids=["a bit for each pair", "shared", "all set"])
+def bits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of the pairs beside the sorted rows: everything, a little, nothing."""
+    monkeypatch.setattr(bpr_fused, "MOST_BITS", request.param)
+
+
+@pytest.mark.usefixtures("bits")
 def test_negatives_are_uniform_among_what_a_user_did_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """Acceptance 5: none is a train item, and chi-square of the rest; items without a train row are never drawn."""
     monkeypatch.setattr(bpr_fused, "ROWS_PER_STEP", 100)
@@ -137,6 +144,16 @@ def test_negatives_are_uniform_among_what_a_user_did_not_have(monkeypatch: pytes
     assert chisquare(drawn[candidates], wanted[candidates]).pvalue > 1e-3
 
 
+def test_negatives_are_the_same_whatever_is_kept_of_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = tiny_view()
+    drawn = []
+    for most in (bpr_fused.MOST_BITS, 1 << 8):
+        monkeypatch.setattr(bpr_fused, "MOST_BITS", most)
+        drawn.append(torch.cat([batch.neg for batch in steps(DrawnPairs(view))]))
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.usefixtures("bits")
 def test_a_user_who_lacks_one_item_gets_it() -> None:
     """The search ends however full a user is; a user who has everything has no rows."""
     rows = [(user, item) for user in range(3) for item in range(40) if (user, item) not in {(0, 17), (1, 39)}]

@@ -36,6 +36,8 @@ Found = TypeVar("Found")
 ROWS_PER_STEP = 1 << 16
 """Rows between two looks at the loss. They are not a batch in any other sense: each row is a step of its own."""
 
+MOST_BITS = 1 << 29
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
@@ -61,11 +63,13 @@ class DrawnPairs:
         self._view = view
         self._candidates = np.flatnonzero(view.item_count)
         self._offsets = np.concatenate([[0], np.cumsum(view.user_count)])
-        # Every place of a row has a bit, as many as there are pairs to tell apart, up to 64 MiB; see `_holds`.
-        bits = max(10, min(29, int(np.ceil(np.log2(16 * len(view.item))))))
+        # A bit for every pair where 64 MiB hold them all; else one for a pair's hash, 16 of them a row; see `_holds`.
+        pairs = view.n_users * view.n_items
+        self._stride = np.uint64(view.n_items if pairs <= MOST_BITS else 0)
+        bits = min(MOST_BITS.bit_length() - 1, max(10, int(np.ceil(np.log2(16 * len(view.item))))))
         self._shift = np.uint64(64 - bits)
-        self._filter = np.zeros((1 << bits) >> 3, dtype=np.uint8)
-        _fill(self._filter, self._shift, view.user, view.item)
+        self._held = np.zeros(((pairs if self._stride else 1 << bits) + 7) >> 3, dtype=np.uint8)
+        _fill(self._held, self._stride, self._shift, view.user, view.item)
 
     def __len__(self) -> int:
         """Return the number of steps of one pass."""
@@ -80,7 +84,8 @@ class DrawnPairs:
         rows = self._rows.rows(step)
         key = np.uint64(derive(step.seed, "fused negatives", step.phase, step.epoch, step.index))
         user, pos, neg = (np.empty(len(rows), dtype=np.int64) for _ in range(3))
-        known = self._view.user, self._view.item, self._candidates, self._offsets, self._filter, self._shift
+        known = self._view.user, self._view.item, self._candidates, self._offsets
+        known += self._held, self._stride, self._shift
         in_parts(self._threads, len(rows), lambda start, stop: _draw(rows, *known, key, user, pos, neg, start, stop))
         return Batch(*(torch.from_numpy(array) for array in (user, pos, neg[:, None], rows)))
 
@@ -131,24 +136,34 @@ def _mixed(state: Any) -> Any:
 
 
 @njit(cache=True, inline="always")
-def _place(user: Any, item: Any, shift: Any) -> Any:
-    """The bit of a pair (Fibonacci hashing)."""
+def _place(user: Any, item: Any, stride: Any, shift: Any) -> Any:
+    """The bit of a pair: its own, or with a stride of 0 that of its hash (Fibonacci hashing)."""
+    if stride:
+        return np.uint64(user) * stride + np.uint64(item)
     return ((np.uint64(user) << HALF | np.uint64(item)) * GOLDEN) >> shift
 
 
 @njit(cache=True)
-def _fill(table: Any, shift: Any, user: Any, item: Any) -> None:
+def _fill(table: Any, stride: Any, shift: Any, user: Any, item: Any) -> None:
     for row in range(len(user)):
-        place = _place(user[row], item[row], shift)
+        place = _place(user[row], item[row], stride, shift)
         table[place >> np.uint64(3)] |= np.uint8(1) << np.uint8(place & np.uint64(7))
 
 
 @njit(cache=True, inline="always")
-def _holds(user: Any, item: Any, offsets: Any, held: Any, table: Any, shift: Any) -> Any:
-    """Whether a pair is a train row: a bit of 0 says no for certain, else the user's rows are searched."""
-    place = _place(user, item, shift)
-    if not (table[place >> np.uint64(3)] >> np.uint8(place & np.uint64(7))) & np.uint8(1):
+def _may_hold(user: Any, item: Any, table: Any, stride: Any, shift: Any) -> Any:
+    """The bit of a pair: False says for certain that it is no train row."""
+    place = _place(user, item, stride, shift)
+    return (table[place >> np.uint64(3)] >> np.uint8(place & np.uint64(7))) & np.uint8(1) != np.uint8(0)
+
+
+@njit(cache=True, inline="always")
+def _holds(user: Any, item: Any, offsets: Any, held: Any, table: Any, stride: Any, shift: Any) -> Any:
+    """Whether a pair is a train row: its own bit, or where pairs share bits, a search among the user's rows."""
+    if not _may_hold(user, item, table, stride, shift):
         return False
+    if stride:
+        return True
     low, count = offsets[user], offsets[user + 1] - offsets[user]
     while count > 1:
         half = count >> 1
@@ -165,6 +180,7 @@ def _draw(
     candidates: Any,
     offsets: Any,
     table: Any,
+    stride: Any,
     shift: Any,
     key: Any,
     user: Any,
@@ -181,16 +197,24 @@ def _draw(
     """
     count = np.uint64(len(candidates))
     unfair = (LOW + np.uint64(1)) % count
-    all_items = candidates[-1] == len(candidates) - 1
+    # First one try for every row, without a branch, so that the memory answers many rows at once; hardly any is left.
+    doubt = np.empty(stop - start, dtype=np.bool_)
     for row in range(start, stop):
         user[row], positive[row] = users[rows[row]], items[rows[row]]
+    for row in range(start, stop):
+        product = (_mixed(_mixed(key + np.uint64(row) * GOLDEN) + GOLDEN) >> HALF) * count
+        item = candidates[np.int64(product >> HALF)]
+        doubt[row - start] = ((product & LOW) < unfair) | _may_hold(user[row], item, table, stride, shift)
+        negative[row] = item
+    for row in range(start, stop):
+        if not doubt[row - start]:
+            continue
         state = _mixed(key + np.uint64(row) * GOLDEN)
         while True:
             state += GOLDEN
             product = (_mixed(state) >> HALF) * count
-            place = np.int64(product >> HALF)
-            item = place if all_items else candidates[place]
-            if (product & LOW) >= unfair and not _holds(user[row], item, offsets, items, table, shift):
+            item = candidates[np.int64(product >> HALF)]
+            if (product & LOW) >= unfair and not _holds(user[row], item, offsets, items, table, stride, shift):
                 break
         negative[row] = item
 
