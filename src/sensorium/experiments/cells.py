@@ -21,15 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from sensorium.core.config import dump
 from sensorium.core.errors import DataError, RunError
 from sensorium.core.files import read_json
 from sensorium.core.progress import Progress
 from sensorium.core.rundir import RunDirectory
 from sensorium.data.catalogue import open_dataset
 from sensorium.experiments.config import RunConfig
+from sensorium.experiments.jobs import job_class
 from sensorium.experiments.origin import Origin, tables_digest
 from sensorium.experiments.plan import Point, Search, read_plan
-from sensorium.experiments.recommending import RecommendJob
 from sensorium.experiments.rows import ROWS, Row, Rows, config_hash, find
 from sensorium.experiments.run import RUNS, resume, run
 from sensorium.experiments.workers import run_each
@@ -55,7 +56,8 @@ class Cell:
     @property
     def path(self) -> Path:
         """Its run's folder."""
-        return self.runs / self.point.topic / RecommendJob(self.config).folder_name()
+        job = job_class(dump(self.config), self.point.cell)
+        return self.runs / self.point.topic / job(self.config).folder_name()
 
     @property
     def log(self) -> Path:
@@ -122,7 +124,7 @@ def run_experiment(
     """
     plan = read_plan(file)
     kept = Rows(plan.topic, rows)
-    tables = _tables(point.config.data.dataset for search in plan.searches for point in search.points)
+    tables = _tables(point.config for search in plan.searches for point in search.points)
     going = _Going(kept, tables, Path(runs), processes, threads, ExperimentResult(plan.topic, kept.path))
     try:
         for deciding in (True, False):
@@ -204,19 +206,28 @@ def best_point(search: Search, kept: Sequence[Row], tables: Tables) -> Point | N
     return search.points[int(np.argmax(np.multiply(means, sign)))]
 
 
-def _tables(names: Iterable[str]) -> Tables:
+def _tables(configs: Iterable[RunConfig]) -> Tables:
     """Open each data set once, before several processes would make it at the same time; return the digest of its
     tables.
 
     One that cannot be opened has None: rows that were made of it elsewhere count, cells that need it fail and say why.
     """
     found: dict[str, str | None] = {}
-    for name in dict.fromkeys(names):
+    for config in configs:
+        name = config.data.dataset
+        if name in found:
+            continue
         try:
-            found[name] = tables_digest(open_dataset(name))
+            found[name] = tables_now(config)
         except DataError:
             found[name] = None
     return found
+
+
+def tables_now(config: RunConfig) -> str:
+    """Return the digest of the tables that a configuration names, as they are now; a wing has its own way to say it."""
+    own = getattr(job_class(dump(config), "cell"), "tables_digest", None)
+    return str(own(config)) if own is not None else tables_digest(open_dataset(config.data.dataset))
 
 
 def run_cell(cell: Cell) -> None:
@@ -228,7 +239,7 @@ def run_cell(cell: Cell) -> None:
     config = cell.config
     if (cell.path / "config.yaml").exists():
         origin = Origin.find(cell.path)
-        if origin is not None and origin.tables != tables_digest(open_dataset(config.data.dataset)):
+        if origin is not None and origin.tables != tables_now(config):
             raise RunError(f"{cell.path} holds a run on other data than '{config.data.dataset}' is now: remove it")
         resume(cell.path)
     else:
@@ -258,7 +269,7 @@ def row_of(path: Path, point: Point) -> Row:
         "tables": result["data"]["tables"],
         "epochs": result["training"]["epochs"],
         "selection": {**result["selection"], "higher_is_better": point.config.parsed_selection().higher_is_better},
-        "users": result["test"]["n"],
+        "users": result["test"].get("students", result["test"]["n"]),
         "valid": _rounded(result["valid"]["metrics"]),
         "test": _rounded(result["test"]["metrics"]),
         "test_intervals": _rounded(result["test"]["intervals"]),
@@ -270,6 +281,9 @@ def row_of(path: Path, point: Point) -> Row:
         "finished": datetime.now(UTC).date().isoformat(),
         "config": directory.config,
     }
+    for extra in ("protocol", "leaky", "readings", "by_length", "unseen"):  # what runs of a wing say beside
+        if extra in result:
+            row[extra] = _rounded(result[extra])
     if "cold_items" in result:
         among = result["cold_items"]["among_cold"]
         row["cold"] = {

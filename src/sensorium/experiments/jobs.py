@@ -19,6 +19,7 @@ JOBS = {
     "recommend": "sensorium.experiments.recommending:RecommendJob",
     "judge": "sensorium.judging.job:JudgeJob",
     "splat": "sensorium.lifting.splat_job:SplatJob",
+    "trace": "sensorium.tracing.job:TraceJob",
 }
 
 

@@ -28,6 +28,7 @@ from pydantic import Field, field_validator
 from sensorium.core.config import Config, build, dump, load_yaml
 from sensorium.core.errors import ConfigError
 from sensorium.experiments.config import RunConfig
+from sensorium.experiments.jobs import job_class
 
 
 class CellConfig(Config):
@@ -136,12 +137,23 @@ def _search(experiment: ExperimentConfig, cell: CellConfig, source: str) -> Sear
             experiment.topic,
             cell.name,
             settings,
-            build(RunConfig, _with_settings(tree, settings), source=f"{source}, cell '{cell.name}'"),
+            _checked(_with_settings(tree, settings), f"{source}, cell '{cell.name}'"),
         )
         for settings in _grid(cell)
     )
     # Without a grid there is nothing to search: all seeds are of the chosen point, the first of them still comes first.
     return Search(cell.name, points, seeds[: experiment.search_seeds], seeds[experiment.search_seeds :], cell.deciding)
+
+
+def _checked(tree: Mapping[str, Any], source: str) -> RunConfig:
+    """Check a configuration against the keys of its kind of run. A kind serves here when its config names a dataset
+    (`data.dataset`), has a `seed` and says what selects (`parsed_selection`), as that of recommendations does.
+    """
+    cls: Any = job_class(tree, source).Config
+    checked: RunConfig = build(cls, tree, source=source)
+    if not hasattr(checked, "parsed_selection"):
+        raise ConfigError(f"{source}: runs of kind '{tree.get('kind')}' are no cells of an experiment")
+    return checked
 
 
 def _grid(cell: CellConfig) -> Iterator[dict[str, Any]]:

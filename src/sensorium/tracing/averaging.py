@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sensorium.tracing.base import TracingBatch, TracingOutput
-from sensorium.training.protocols import Phase
+from sensorium.tracing.base import Tracer, TracingBatch, TracingOutput
+from sensorium.training.protocols import BeginsEpochs, Phase
 
 
 class Averaged(nn.Module):
@@ -30,7 +30,7 @@ class Averaged(nn.Module):
 
     steps: Tensor
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Tracer, decay: float) -> None:
         super().__init__()
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False)
@@ -38,9 +38,15 @@ class Averaged(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
+    def tracer(self) -> Tracer:
+        """The model whose weights are averaged."""
+        assert isinstance(self.model, Tracer)
+        return self.model
+
+    @property
     def whole_history(self) -> bool:
         """As the model's."""
-        return bool(getattr(self.model, "whole_history", False))
+        return self.tracer.whole_history
 
     def forward(self, batch: TracingBatch) -> TracingOutput:
         """Predict: in training with the weights themselves, in evaluation with their average."""
@@ -49,7 +55,7 @@ class Averaged(nn.Module):
 
     def phases(self) -> list[Phase]:
         """Return the model's phases; the first one takes the weights in before each of its steps."""
-        phases: list[Phase] = self.model.phases()
+        phases: list[Phase] = self.tracer.phases()
         if not phases:
             return phases
         first = phases[0]
@@ -69,28 +75,29 @@ class Averaged(nn.Module):
         keep = min(self.decay, (1 + n) / (10 + n))
         for mean, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
             mean.lerp_(new, 1 - keep)
-        for mean, new in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            mean.copy_(new)
+        for kept, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(now)
         self.steps += 1
 
     def begin_epoch(self, epoch: int, generator: torch.Generator) -> None:
         """Let the model do its work before an epoch, if it has any."""
-        begin = getattr(self.model, "begin_epoch", None)
-        if begin is not None:
-            begin(epoch, generator)
+        if isinstance(self.model, BeginsEpochs):
+            self.model.begin_epoch(epoch, generator)
 
     def notices(self) -> list[str]:
         """As the model's."""
-        notices: list[str] = getattr(self.model, "notices", list)()
-        return notices
+        return self.tracer.notices()
 
 
-def averaged(model: nn.Module) -> nn.Module:
+def averaged(model: Tracer) -> Tracer | Averaged:
     """Return a model with averaged weights where its config asks for them (`ema`), else the model itself."""
-    decay = getattr(getattr(model, "config", None), "ema", 0.0)
+    decay: float = getattr(model.config, "ema", 0.0)
     return Averaged(model, decay) if decay and any(True for _ in model.parameters()) else model
 
 
-def answering(model: nn.Module) -> nn.Module:
-    """Return the module whose weights answer: the average where there is one."""
-    return model.average if isinstance(model, Averaged) else model
+def answering(model: Tracer | Averaged) -> Tracer:
+    """Return the tracer whose weights answer: the average where there is one."""
+    if not isinstance(model, Averaged):
+        return model
+    assert isinstance(model.average, Tracer)
+    return model.average

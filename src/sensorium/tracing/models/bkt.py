@@ -255,8 +255,8 @@ def expected_counts(chains: Chains, parameters: Floats) -> tuple[Floats, Floats]
         after1 = forget * ahead[0] + (1 - forget) * ahead[1]
         beta[0, :, :m], beta[1, :, :m] = emit[0] * after0 / seen, emit[1] * after1 / seen
     flat = counts.reshape(-1, M)
-    summed = np.stack([np.bincount(chains.skill, weights=row, minlength=n_skills) for row in flat])
-    by_skill = np.stack([np.bincount(chains.skill, weights=row, minlength=n_skills) for row in likelihood])
+    summed: Floats = np.stack([np.bincount(chains.skill, weights=row, minlength=n_skills) for row in flat])
+    by_skill: Floats = np.stack([np.bincount(chains.skill, weights=row, minlength=n_skills) for row in likelihood])
     return summed.reshape(R, 5, 2, n_skills), by_skill
 
 
