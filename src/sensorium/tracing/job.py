@@ -217,12 +217,8 @@ def _data(setup: TraceSetup) -> dict[str, Any]:
         "counts": dict(info.counts),
         "students": {name: len(side) for name, side in sides.items()},
         "rows": {name: int(answers.lengths[side].sum()) for name, side in sides.items()},
-        "split": {
-            **dump(setup.config.data.split),
-            "origin": split.origin,
-            "folds_from": split.folds,
-            "fold": split.fold,
-        },
+        "split": how,
+        "uses_future": False,  # students are divided, not rows
     }
 
 

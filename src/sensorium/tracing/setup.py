@@ -69,7 +69,8 @@ def set_up(
     view = tracing_view(answers, split.train, seed=config.seed)
     chosen: Component = config.model
     seen = view if fit else without_rows(view)
-    return TraceSetup(config, dataset, answers, split, view, averaged(build_tracer(chosen.target, seen, chosen.config)))
+    own: Any = chosen.config
+    return TraceSetup(config, dataset, answers, split, view, averaged(build_tracer(chosen.target, seen, own)))
 
 
 def without_rows(view: TracingView) -> TracingView:

@@ -81,7 +81,8 @@ class PyktReader:
             files = [path]
         else:
             train = self._file(path, "train_valid", self.config.train)
-            files = [train, *([test] if (test := self._file(path, "test", self.config.test, needed=False)) else [])]
+            test = self._file(path, "test", self.config.test, needed=False)
+            files = [file for file in (train, test) if file is not None]
         names = scan(files[0], ["fold", "uid", "concepts", "responses"]).collect_schema().names()
         questions = "questions" in names
         frames = []
