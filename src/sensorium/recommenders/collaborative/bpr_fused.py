@@ -85,8 +85,9 @@ class DrawnPairs:
         key = np.uint64(derive(step.seed, "fused negatives", step.phase, step.epoch, step.index))
         user, pos, neg = (np.empty(len(rows), dtype=np.int64) for _ in range(3))
         rows_of_view = self._view.user, self._view.item, self._candidates, self._offsets
-        inputs: list[Any] = [rows, *rows_of_view, self._held, self._stride, self._shift, key, user, pos, neg]
-        in_parts(self._threads, len(rows), lambda start, stop: _draw(*inputs, start, stop))
+        draw: Any = _draw  # its stub cannot count the arguments of a list
+        inputs = [rows, *rows_of_view, self._held, self._stride, self._shift, key, user, pos, neg]
+        in_parts(self._threads, len(rows), lambda start, stop: draw(*inputs, start, stop))
         return Batch(*(torch.from_numpy(array) for array in (user, pos, neg[:, None], rows)))
 
 
