@@ -19,16 +19,21 @@ from sensorium.data.store import write_tables
 # Decoding processes import the tiny encoders by name; the path travels to them.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import tiny_encoder  # noqa: E402
+import tiny_encoder
 
 GROUP = "sensorium.encoders"
 SYLLABLES = np.array(["ba", "do", "ki", "lu", "me", "na", "po", "ru", "si", "to"])
 
 
 @pytest.fixture(autouse=True)
-def tiny() -> Iterator[None]:
-    """Register the tiny encoders and reset what they count."""
+def count() -> None:
+    """Reset what the tiny encoders count."""
     tiny_encoder.TinyText.forwarded = tiny_encoder.TinyText.loads = 0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def tiny() -> Iterator[None]:
+    """Register the tiny encoders."""
     with (
         registered(GROUP, "tiny-text", tiny_encoder.TinyText),
         registered(GROUP, "tiny-image", tiny_encoder.TinyImage),

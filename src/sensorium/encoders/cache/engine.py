@@ -45,6 +45,7 @@ def run(job: Job) -> None:
         while len(rows := work_list(job, retry=retry)):
             _patch(job, rows)
             did, retry = True, False
+        shutil.rmtree(job.folder / PATCH, ignore_errors=True)  # one that was applied when its process was killed
         if did:
             record(job, time.monotonic() - started)
     if not did:
