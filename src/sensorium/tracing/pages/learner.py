@@ -1,0 +1,191 @@
+"""The page of one learner: what is mastered and since when, how sure that is, what surprised, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sensorium.core.files import atomic_path
+from sensorium.core.pages import figure, write_page
+from sensorium.tracing.base import Tracer
+from sensorium.tracing.pages.bundle import Bundle
+from sensorium.tracing.pages.log import Log
+from sensorium.tracing.pages.mastery import Learner, Mastery, learner, mastery
+from sensorium.tracing.pages.plots import mastery_over_time
+from sensorium.tracing.pages.suggestions import PER_RULE, Suggestion, suggest
+
+SURPRISE = 0.9
+MOST_CONCEPTS = 8
+MOST_SURPRISES = 12
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """An answer that the model thought very unlikely: a slip, or a guess.
+
+    Attributes:
+        place: Which answer of the learner, from 1.
+        question: External id.
+        p: Chance of a right answer before it.
+        right: Whether it was.
+    """
+
+    place: int
+    question: str
+    p: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class LearnerReport:
+    """All that the page says.
+
+    Attributes:
+        who: The learner.
+        known: Mastery of the concepts that are shown.
+        names: Their names.
+        surprises: Answers with |r - p| > .9, the latest first.
+        suggestions: Questions that could come next.
+    """
+
+    who: Learner
+    known: Mastery
+    names: list[str]
+    surprises: list[Surprise]
+    suggestions: list[Suggestion]
+
+
+def report_on(
+    bundle: Bundle, log: Log, name: str, *, members: Sequence[Tracer] = (), most: int = MOST_CONCEPTS, seed: int = 0
+) -> LearnerReport:
+    """Make the report of a learner.
+
+    Args:
+        bundle: The tracer.
+        log: Answers, those of the learner among them.
+        name: The learner's external id.
+        members: Further models, which make an ensemble with the bundle's own.
+        most: Concepts that are shown: the most practised, then the weakest.
+        seed: Of the draws of the state.
+
+    Raises:
+        DataError: There is no such learner, or no answer of theirs.
+    """
+    who = learner(log, name, bundle)
+    concept = _shown(bundle, who, most, members, seed)
+    known = mastery(bundle, who, concept, members=members, seed=seed)
+    return LearnerReport(
+        who,
+        known,
+        [bundle.concept_names[number] for number in concept.tolist()],
+        _surprises(bundle, who),
+        suggest(bundle, who, known, members=members, seed=seed),
+    )
+
+
+def _shown(bundle: Bundle, who: Learner, most: int, members: Sequence[Tracer], seed: int) -> npt.NDArray[np.int64]:
+    """Return the concepts that a page shows: half the most practised, the others the weakest of those practised."""
+    practice = who.concepts_of(np.arange(len(who.question))).sum(axis=0)
+    practised = np.flatnonzero(practice)
+    if len(practised) <= most:
+        return practised[np.argsort(-practice[practised], kind="stable")].astype(np.int64)
+    first = practised[np.argsort(-practice[practised], kind="stable")][: (most + 1) // 2]
+    others = np.setdiff1d(practised, first)
+    now = mastery(bundle, who, others, members=members, points=1, seed=seed).mean[-1]
+    weakest = others[np.argsort(now, kind="stable")][: most - len(first)]
+    return np.concatenate([first, weakest]).astype(np.int64)
+
+
+def _surprises(bundle: Bundle, who: Learner) -> list[Surprise]:
+    import torch
+
+    batch = who.log.batch(who.question[None], who.response[None])
+    with torch.no_grad():
+        p = bundle.model(batch).p()[0].double().numpy()
+    odd = np.flatnonzero(np.abs(who.response - p) > SURPRISE)
+    odd = odd[odd > 0]  # nothing is known before the first answer
+    before = who.total - len(who.question)
+    return [
+        Surprise(int(row) + 1 + before, who.question_id[row], float(p[row]), bool(who.response[row]))
+        for row in odd[::-1][:MOST_SURPRISES]
+    ]
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def write_learner_page(path: str | Path, report: LearnerReport, bundle: Bundle, *, png: bool = True) -> list[Path]:
+    """Write the page, and the plot beside it as a PNG.
+
+    Returns:
+        The files.
+    """
+    page = Path(path)
+    who, known = report.who, report.known
+    files = [page]
+    if png:
+        files.append(page.with_suffix(".png"))
+        with atomic_path(files[1]) as temporary:
+            mastery_over_time(known, report.names, who).savefig(temporary, format="png", dpi=150)
+    write_page(
+        page,
+        f"Learner {who.name}",
+        "tracing/pages/templates/learner.html",
+        cards=_cards(report),
+        plot=figure(
+            mastery_over_time(known, report.names, who),
+            description="Mastery of each concept over the learner's answers, with its band and the answers as ticks",
+        ),
+        has_band=known.low is not None,
+        hidden=who.total - len(who.question),
+        concepts=_concept_rows(report),
+        surprises=report.surprises,
+        suggestions=report.suggestions,
+        can_probe=known.low is not None,
+        per_rule=PER_RULE,
+        note=calibration_note(bundle),
+    )
+    return files
+
+
+def _cards(report: LearnerReport) -> list[dict[str, str]]:
+    who, known = report.who, report.known
+    best = int(np.argmax(known.mean[-1]))
+    return [
+        {"name": "answers", "value": f"{who.total}"},
+        {"name": "right", "value": f"{100 * who.response.mean():.0f} %"},
+        {"name": "concepts practised", "value": f"{int((who.concepts_of(np.arange(len(who.question))).any(0)).sum())}"},
+        {"name": "strongest of those shown", "value": report.names[best]},
+    ]
+
+
+def _concept_rows(report: LearnerReport) -> list[dict[str, Any]]:
+    known = report.known
+    return [
+        {
+            "name": report.names[place],
+            "now": f"{100 * known.mean[-1, place]:.0f} %",
+            "band": ""
+            if known.low is None or known.high is None
+            else f"{100 * known.low[-1, place]:.0f}–{100 * known.high[-1, place]:.0f} %",
+            "start": f"{100 * known.mean[0, place]:.0f} %",
+            "practice": int(known.practice[place]),
+            "others": f"{100 * known.population[place]:.0f} %",
+        }
+        for place in range(len(report.names))
+    ]
+
+
+def calibration_note(bundle: Bundle) -> str:
+    """Say how far the model's numbers can be trusted, from its test."""
+    test = bundle.about["test"]
+    return (
+        f"Model: {bundle.about['model']}, trained on {bundle.about['dataset']}. On {test['n']:,} answers of learners "
+        f"it had never seen its percentages were off by {100 * test['ece']:.1f} points on average (calibration error), "
+        f"and it told a right answer from a wrong one in {100 * test['auc']:.0f} of 100 pairs (AUC)."
+    )

@@ -1,0 +1,85 @@
+"""Next answers of living learners: a question at hand, the answers before it, no label anywhere.
+
+Each open row of a log is predicted from the answered rows of the same learner above it in the file: what the evaluation
+says at that position.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from sensorium.core.errors import DataError
+from sensorium.tracing.pages.asking import behind
+from sensorium.tracing.pages.bundle import Bundle
+from sensorium.tracing.pages.log import OPEN, Log
+from sensorium.tracing.ukt.model import UKT, State
+from sensorium.tracing.uncertainty.decomposition import decompose, entropy, gaussian_nodes
+
+Floats = npt.NDArray[np.float64]
+
+
+def predict_open(bundle: Bundle, log: Log) -> pl.DataFrame:
+    """Return one row for every open question: student, question, row, answers_before, p, epistemic_variance (null where
+    the model has none), total_entropy (nats), known (false: the question is known by its concepts alone).
+
+    Raises:
+        DataError: No row is open.
+    """
+    if not (log.response == OPEN).any():
+        raise DataError("nothing to predict: leave 'response' empty where an answer is still to come")
+    found: dict[str, list[object]] = {name: [] for name in _COLUMNS}
+    for student in log.students():
+        rows = log.rows_of(student)
+        answered = log.response[rows] != OPEN
+        for count in np.unique(np.cumsum(answered)[~answered]):
+            open_rows = rows[(np.cumsum(answered) == count) & ~answered]
+            history = rows[answered][:count]
+            if not getattr(bundle.model, "whole_history", False):
+                history = history[-(bundle.window - 1) :]
+            p, variance, total = _next(bundle, log, history, open_rows)
+            for place, row in enumerate(open_rows.tolist()):
+                values = (
+                    student,
+                    log.question_id[row],
+                    row + 1,
+                    int(count),
+                    float(p[place]),
+                    None if variance is None else float(variance[place]),
+                    float(total[place]),
+                    bool(log.question[row] < len(bundle.question_ids)),
+                )
+                for name, value in zip(_COLUMNS, values, strict=True):
+                    found[name].append(value)
+    return pl.DataFrame(found, schema=_COLUMNS).sort("row")
+
+
+_COLUMNS = {
+    "student": pl.String,
+    "question": pl.String,
+    "row": pl.Int64,
+    "answers_before": pl.Int64,
+    "p": pl.Float64,
+    "epistemic_variance": pl.Float64,
+    "total_entropy": pl.Float64,
+    "known": pl.Boolean,
+}
+
+
+@torch.no_grad()
+def _next(
+    bundle: Bundle, log: Log, history: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> tuple[Floats, Floats | None, Floats]:
+    """Return p, epistemic variance and total entropy of some questions after one history."""
+    length = len(history)
+    batch = log.batch(log.question[history][None], log.response[history][None])
+    output = bundle.model(behind(batch, torch.from_numpy(log.question[rows]), length))
+    if isinstance(bundle.model, UKT) and isinstance(output.state, State) and output.state.loading is not None:
+        logit, loading = output.logit[:, length], output.state.loading[:, length]
+        found = decompose(*gaussian_nodes(logit.double().numpy(), loading.square().sum(-1).double().numpy()))
+        return found.p, found.variance, found.total
+    p = output.p()[:, length].double().numpy()
+    variance = None if output.variance is None else output.variance[:, length].double().numpy()
+    return p, variance, entropy(p)
