@@ -205,6 +205,7 @@ class Tracer(nn.Module):
         config: The config it was built with.
         whole_history: True for models that read a student's whole history at any length (counts); the others are
             asked window by window.
+        reads_answers: False for models whose predictions are the same whatever the past.
     """
 
     class Config(core.Config):
@@ -212,6 +213,7 @@ class Tracer(nn.Module):
 
     info: ClassVar[TracerInfo]
     whole_history: ClassVar[bool] = False
+    reads_answers: ClassVar[bool] = True
 
     config: Any
 

@@ -132,3 +132,4 @@ class IRT(BestLR):
         trained=False,
     )
     uses: ClassVar[frozenset[str]] = frozenset({"question"})
+    reads_answers: ClassVar[bool] = False
