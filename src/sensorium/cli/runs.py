@@ -87,6 +87,12 @@ def compare(
     from sensorium.experiments.compare import compare as beside_each_other
 
     one_of("--format", style, FORMATS)
+    if any(_is_trace(path) for path in runs):
+        from sensorium.tracing.compare import compare_traces
+
+        for line in compare_traces(runs, baseline=baseline).lines():
+            say(line)
+        return
     comparison = beside_each_other(runs, baseline=baseline)
     tables.require_metrics(comparison, metric)
     if html is not None:
@@ -109,11 +115,22 @@ def compare(
                 say(f"note: {note}")
 
 
+def _is_trace(path: Path) -> bool:
+    from sensorium.core.rundir import RunDirectory
+
+    return RunDirectory.open(path).kind == "trace"
+
+
 def report(path: Path = typer.Argument(..., metavar="RUN", help="folder of a complete run")) -> None:
     """Write report.html of one run.
 
     In Python: sensorium.experiments.report.write_report("runs/x").
     """
+    if _is_trace(path):
+        from sensorium.tracing.report import write_report as write_trace
+
+        say(str(write_trace(path)))
+        return
     from sensorium.experiments.report import write_report
 
     say(str(write_report(path)))

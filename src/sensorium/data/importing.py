@@ -182,6 +182,8 @@ def _read(path: Path, config: ImportConfig) -> tuple[Component, Reading]:
             raise DataError(f"{path}: the ending '{ending}' names no format: choose a reader (sensorium list readers)")
         reader = ImportConfig.model_validate({"reader": _BY_ENDING[ending]}).reader
         assert isinstance(reader, Component)
+    if getattr(reader.target, "kind", "interactions") == "tracing":
+        raise DataError(f"'{reader.name}' reads answers of learners: sensorium trace import {reader.name} {path} NAME")
     reading: Reading = reader.target(reader.config).read(path)
     return reader, reading
 
