@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -18,6 +19,7 @@ GROUPS = {
     "metrics": "sensorium.metrics",
     "splits": "sensorium.splits",
     "encoders": "sensorium.encoders",
+    "tracers": "sensorium.tracers",
     "judges": "sensorium.judges",
     "rasterisers": "sensorium.rasterisers",
 }
@@ -76,12 +78,7 @@ def table(what: str) -> tuple[list[str], Rows]:
         raise UnknownNameError(
             f"there is no list of '{what}'{registry.did_you_mean(what, GROUPS)} (known: {', '.join(GROUPS)})"
         )
-    row = _model_row if what == "models" else _part_row
-    columns = (
-        ["name", "asked by", "features", "trained", "what it is", "citation"]
-        if what == "models"
-        else ["name", "what it is"]
-    )
+    row, columns = _ROWS.get(what, (_part_row, ["name", "what it is"]))
     return [*columns, "package"], [row(entry) for entry in registry.entries(GROUPS[what]).values()]
 
 
@@ -114,6 +111,28 @@ def _model_row(entry: registry.Entry) -> list[str]:
     ]
 
 
+def _encoder_row(entry: registry.Entry) -> list[str]:
+    """Say of an encoder what it takes, whose terms hold, and whether it runs now; nothing is loaded or fetched."""
+    target, problem = _load(entry)
+    if problem:
+        return [entry.name, problem, "", "", "", "", "", "no", "", _package(entry)]
+    card = target.describe(target.Config()) if hasattr(target, "describe") else target.card
+    widths = [str(width) for width in dict.fromkeys(card.layer_dims)]
+    shown = widths[0] if len(widths) == 1 else f"{widths[0]} to {widths[-1]}" if widths else ""
+    return [
+        entry.name,
+        _summary(target),
+        card.modality,
+        f"{len(card.layers)} x {shown}" if card.layers else "",
+        str(card.pooled_dim) if card.pooled_dim else "",
+        f"{card.download_mb:,.0f} MB" if card.download_mb else "",
+        (card.licence.weights or "not stated") if card.licence else "",
+        "yes" if card.runs_now else "no",
+        card.why_not,
+        _package(entry),
+    ]
+
+
 def _load(entry: registry.Entry) -> tuple[Any, str]:
     """Return the registered object, or why it cannot be used here: one broken part must not hide the others."""
     try:
@@ -123,13 +142,22 @@ def _load(entry: registry.Entry) -> tuple[Any, str]:
 
 
 def _summary(target: Any) -> str:
-    summary = getattr(target, "summary", None)
+    summary = getattr(getattr(target, "info", target), "summary", None)
     text = summary if isinstance(summary, str) else inspect.getdoc(target) or ""
     return text.split("\n\n")[0].replace("\n", " ")
 
 
 def _package(entry: registry.Entry) -> str:
     return f"{entry.package} {entry.version}".strip()
+
+
+_ROWS: dict[str, tuple[Callable[[registry.Entry], list[str]], list[str]]] = {
+    "models": (_model_row, ["name", "asked by", "features", "trained", "what it is", "citation"]),
+    "encoders": (
+        _encoder_row,
+        ["name", "what it is", "reads", "layers", "vector", "fetched", "licence", "runs now", "what changes that"],
+    ),
+}
 
 
 def _config_of(name: str) -> tuple[str, Any]:

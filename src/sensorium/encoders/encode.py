@@ -73,8 +73,10 @@ def encode_all(
         fields = dict.fromkeys(field for modality in FIELDS for field in FIELDS[modality])
         raise DataError(f"{dataset.root}: nothing to encode, the items have nothing in any of {', '.join(fields)}")
     for encoder in chosen.values():
-        has_weights = is_foundation(registry.get(store.GROUP, encoder))
-        dataset = encode(dataset, encoder, split=None if has_weights else split, options=options)
+        if is_foundation(registry.get(store.GROUP, encoder)):
+            dataset = encode(dataset, encoder, options=options)
+        else:
+            dataset = encode(dataset, encoder, split=split)
     return dataset
 
 
@@ -114,6 +116,12 @@ def _foundation_default(modality: Modality) -> tuple[str | None, str]:
 def is_foundation(target: Any) -> bool:
     """Return whether a registered encoder has weights (`protocol.FoundationEncoder`) or is fitted (`base.Encoder`)."""
     return callable(getattr(target, "describe", None))
+
+
+def card_of(chosen: Component) -> EncoderCard:
+    """Return the card of a configured encoder; nothing is loaded."""
+    card: EncoderCard = chosen.target.describe(chosen.config) if is_foundation(chosen.target) else chosen.target.card
+    return card
 
 
 def encode(
