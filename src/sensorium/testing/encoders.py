@@ -139,8 +139,8 @@ def _check_outputs(encoder: FoundationEncoder, prepared: list[Prepared], toleran
             apart = ((other_states - states[batch]).abs().amax((0, 2)) / largest).nan_to_num()
             worst = int(apart.argmax())
             assert float(apart[worst]) <= tolerance, (
-                f"states depend on the batch ({how}): layer {encoder.layers[worst]} by {float(apart[worst]):.2g} of its "
-                "largest value"
+                f"states depend on the batch ({how}): layer {encoder.layers[worst]} by {float(apart[worst]):.2g} "
+                "of its largest value"
             )
             moved = float((other - pooled[batch]).abs().max())
             assert moved <= tolerance * vector, f"vectors depend on the batch ({how}): by {moved / vector:.2g}"
