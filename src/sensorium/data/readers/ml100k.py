@@ -24,10 +24,9 @@ from pydantic import Field
 from sensorium.core import config as core_config
 from sensorium.core.errors import DataError
 from sensorium.data.readers.base import Reading
+from sensorium.data.readers.movielens_codes import age_bucket
 
 TEXTS = ("plot_omdb", "overview_tmdb", "abstract_dbpedia")  # a film's description is the first that it has
-AGE_EDGES = (18, 25, 35, 45, 50, 56)
-AGE_NAMES = ("under 18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+")
 
 
 class MovieLens100KReader:
@@ -127,7 +126,5 @@ def _scan(
 def _users(file: Path) -> pl.LazyFrame:
     """Return the users with the age in years and in the seven buckets of MovieLens-1M."""
     age = pl.col("age").cast(pl.Int32)
-    passed = pl.sum_horizontal([(age >= edge).cast(pl.Int32) for edge in AGE_EDGES])
-    bucket = passed.replace_strict(dict(enumerate(AGE_NAMES)), return_dtype=pl.String)
     users = _scan(file, ("user_id", "age", "gender", "occupation"))
-    return users.select("user_id", age, "gender", "occupation", age_bucket=bucket)
+    return users.select("user_id", age, "gender", "occupation", age_bucket=age_bucket())
