@@ -14,7 +14,7 @@ from sensorium.data.importing import ImportConfig, import_dataset
 
 def test_unknown_names_show_the_nearest(sensorium_home: Path):
     with pytest.raises(
-        DataError, match=r"no data set 'lfm2'; did you mean 'lfm2k'\? \(a folder, or one of: baby, demo"
+        DataError, match=r"no data set 'lfm2'; did you mean 'lfm2k'\? \(a folder, or one of: baby, beauty, demo"
     ):
         open_dataset("lfm2")
 
@@ -62,7 +62,16 @@ RESEARCH = [
     ("ml100k", 943, 1_458, 99_118, {}),
     ("ml100k+", 938, 996, 54_213, {}),
     ("ml100k-all", 943, 1_307, 98_776, {}),
+    ("ml1m", 6_040, 3_260, 998_539, {"audio": 128}),
+    ("mlls", 610, 3_600, 78_661, {"audio": 128}),
+    ("scientific", 12_076, 20_825, 85_211, {}),
+    ("beauty", 22_363, 12_101, 198_502, {}),
+    ("toys", 19_412, 11_924, 167_597, {}),
+    ("lastfm", 1_090, 3_646, 52_551, {}),
 ]
+
+
+WITH_GAPS = ("ml1m", "mlls")  # trailers of some films alone
 
 
 @pytest.mark.parametrize(("name", "users", "items", "rows", "features"), RESEARCH, ids=[row[0] for row in RESEARCH])
@@ -75,5 +84,52 @@ def test_research_sets_have_their_counts(
     for feature in features:
         x, present = data.features(feature)
         assert x.dtype == np.float32
-        assert present.all()
+        assert present.all() or name in WITH_GAPS
     assert str(shared_data) not in json.dumps(data.info.model_dump(mode="json"))
+
+
+def test_films_are_joined_by_their_own_id(shared_data: Path, sensorium_home: Path):
+    """The sound of trailers belongs to its film: genres are told by it, and not once the rows are shuffled."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    data = open_dataset("ml1m")
+    assert (data.info.has_time, data.info.has_order) == (False, False)
+    x, present = data.features("audio")
+    assert present.sum() == 3_007
+    genres = data.items().collect()["genres"].str.split("|").list.contains("Horror").fill_null(False).to_numpy()
+    rows = np.flatnonzero(present)
+    half = np.random.default_rng(0).permutation(rows)
+    train, test = half[: len(half) // 2], half[len(half) // 2 :]
+
+    def auc(order: np.ndarray) -> float:
+        values = (x[order] - x[rows].mean(0)) / (x[rows].std(0) + 1e-6)
+        place = {row: number for number, row in enumerate(rows.tolist())}
+        take = lambda chosen: values[[place[row] for row in chosen.tolist()]]  # noqa: E731
+        model = LogisticRegression(C=0.01, max_iter=300).fit(take(train), genres[train])
+        return float(roc_auc_score(genres[test], model.decision_function(take(test))))
+
+    assert auc(rows) > 0.75
+    assert auc(np.random.default_rng(1).permutation(rows)) < 0.6
+    users = data.users().collect()
+    assert users["gender"].value_counts().sort("gender").rows() == [("F", 1_709), ("M", 4_331)]
+    assert users["age_bucket"].value_counts().sort("age_bucket")["count"].to_list() == [
+        1_103,
+        2_096,
+        1_193,
+        550,
+        496,
+        380,
+        222,
+    ]
+
+
+def test_titles_and_attributes_of_the_sequence_sets(shared_data: Path, sensorium_home: Path):
+    scientific = open_dataset("scientific")
+    assert scientific.info.has_order
+    assert not scientific.titles().str.contains("&amp;|&quot;|&#").any()
+    distinct = {
+        name: open_dataset(name).items().collect()["attributes"].explode().n_unique()
+        for name in ("beauty", "toys", "lastfm")
+    }
+    assert distinct == {"beauty": 637, "toys": 1_027, "lastfm": 388}

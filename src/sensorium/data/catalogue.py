@@ -24,6 +24,15 @@ RESEARCH_SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "ml100k": ("movielens", {"reader": {"name": "ml100k", "variant": "ml100k"}}),
     "ml100k+": ("movielens", {"reader": {"name": "ml100k", "variant": "ml100k+"}, "k_core": 5}),
     "ml100k-all": ("movielens", {"reader": {"name": "ml100k", "variant": "ml100k-all"}, "k_core": 5}),
+    "ml1m": ("movielens", {"reader": "ml1m"}),
+    "mlls": ("movielens", {"reader": "mlls"}),
+    "scientific": ("amazon-scientific", {"reader": "scientific"}),
+    "beauty": ("sequential/s3rec", {"reader": {"name": "s3rec", "set": "Beauty"}}),
+    "toys": ("sequential/s3rec", {"reader": {"name": "s3rec", "set": "Toys_and_Games"}}),
+    "lastfm": ("sequential/s3rec", {"reader": {"name": "s3rec", "set": "LastFM"}}),
+    "microlens-50k": ("microlens-50k", {"reader": {"name": "microlens", "subset": "50k"}}),
+    "microlens-100k": ("microlens-100k", {"reader": {"name": "microlens", "subset": "100k"}}),
+    "microlens-1m": ("microlens-1m", {"reader": {"name": "microlens", "subset": "1M"}}),
 }
 DEMO = "demo"
 

@@ -49,7 +49,7 @@ class _BenchmarkReader:
         log = TsvReader(TsvReader.Config(columns={"user_id": "userID", "item_id": "itemID"})).read(file)
         item_ids = self._item_ids(path, log.interactions)
         return Reading(
-            interactions=_with_split(log.interactions, file),
+            interactions=with_split(log.interactions, file),
             files=[file, *(path / matrix for matrix, _ in self.matrices.values())],
             items=None if item_ids is None else pl.LazyFrame({"item_id": item_ids}),
             columns={**log.columns, "split": "x_label"},
@@ -77,7 +77,7 @@ class _BenchmarkReader:
         return pl.Series("item_id", range(max(lengths.values()))).cast(pl.String)
 
 
-def _with_split(rows: pl.LazyFrame, file: Path) -> pl.LazyFrame:
+def with_split(rows: pl.LazyFrame, file: Path) -> pl.LazyFrame:
     """Return the rows with `split` int8 instead of x_label."""
     if "x_label" not in rows.collect_schema().names():
         raise DataError(f"{file}: there is no column x_label")
