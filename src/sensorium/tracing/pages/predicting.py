@@ -56,6 +56,11 @@ def predict_open(bundle: Bundle, log: Log) -> pl.DataFrame:
     return pl.DataFrame(found, schema=_COLUMNS).sort("row")
 
 
+def escaped(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table whose texts no spreadsheet takes for a formula: leading = + - @ get an apostrophe."""
+    return table.with_columns(pl.col(pl.String).str.replace(r"^([=+\-@\t\r])", "'$1"))
+
+
 _COLUMNS = {
     "student": pl.String,
     "question": pl.String,

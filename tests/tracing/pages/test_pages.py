@@ -1,0 +1,222 @@
+"""Pages of learners and classes: mastery that follows answers, bands, reasons, one file that loads nothing."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from sensorium.cli import main
+from sensorium.core.errors import DataError
+from sensorium.tracing.pages.asking import ask
+from sensorium.tracing.pages.bundle import from_run
+from sensorium.tracing.pages.classroom import class_report, write_class_page
+from sensorium.tracing.pages.learner import report_on, write_learner_page
+from sensorium.tracing.pages.log import make_log
+from sensorium.tracing.pages.mastery import SHRINK, concept_weights, learner, mastery
+from sensorium.tracing.pages.suggestions import FELL, TARGET, candidates, suggest
+
+
+def of_concept(bundle, number, response, count=10):
+    own = np.flatnonzero((bundle.concepts[:-1].numpy() == number).any(axis=1))
+    return [bundle.question_ids[own[step % len(own)]] for step in range(count)], [response] * count
+
+
+@pytest.mark.parametrize("model", ["ukt", "simplekt", "dkt", "bestlr", "bkt"])
+def test_mastery_goes_the_right_way(make_run, ukt_run, model):
+    """One learner right ten times, another wrong ten times."""
+    keys = {"dim": 16} if model in ("simplekt", "dkt") else {}
+    bundle = from_run(ukt_run if model == "ukt" else make_run(model, **keys, epochs=6))
+    questions, right = of_concept(bundle, 2, 1)
+    table = pl.DataFrame(
+        {
+            "student": ["up"] * 10 + ["down"] * 10,
+            "question": questions * 2,
+            "response": right + [0] * 10,
+        }
+    )
+    log = make_log(table, bundle)
+    up, down = (mastery(bundle, learner(log, name, bundle), np.array([2])).mean[:, 0] for name in ("up", "down"))
+    assert up[0] == pytest.approx(down[0])  # nothing is known of either
+    assert up[-1] > down[-1] + 0.05
+
+
+def test_mastery_is_the_weighted_mean_over_questions_that_learners_met(bundle, log):
+    who = learner(log, "ada", bundle)
+    known = mastery(bundle, who, np.array([1, 4]), points=3)
+    question, weights = concept_weights(bundle, np.array([1, 4]))
+    found = ask([bundle.model], log.batch(who.question[None], who.response[None]), question, known.after)
+    own = np.flatnonzero((bundle.concepts[:-1].numpy() == 4).any(axis=1))
+    count = bundle.question_rows[own]
+    expected = np.array([found.p[-1, list(question).index(q)] for q in own]) @ (count / (count + SHRINK))
+    assert known.mean[-1, 1] == pytest.approx(expected / (count / (count + SHRINK)).sum())
+    assert np.allclose(weights.sum(axis=1), 1)
+    assert (known.low < known.mean).all()
+    assert (known.mean < known.high).all()
+    assert known.practice.tolist() == who.concepts_of(np.arange(25))[:, [1, 4]].sum(0).tolist()
+
+
+def test_a_point_of_the_history_sees_nothing_after_it(bundle, log):
+    who = learner(log, "ada", bundle)
+    full = mastery(bundle, who, np.array([0, 3]))
+    changed = log.response.copy()
+    changed[20:25] = 1 - changed[20:25]
+    other = mastery(
+        bundle, learner(log.__class__(**{**log.__dict__, "response": changed}), "ada", bundle), np.array([0, 3])
+    )
+    seen = full.after <= 20
+    assert np.allclose(full.mean[seen], other.mean[seen], atol=1e-6)
+    assert not np.allclose(full.mean[-1], other.mean[-1], atol=1e-6)
+
+
+def test_all_questions_of_a_draw_share_the_state(bundle, log):
+    who = learner(log, "ben", bundle)
+    batch = log.batch(who.question[None], who.response[None])
+    found = ask([bundle.model], batch, np.array([3, 3, 7]), np.array([10, 25]), draws=50)
+    assert np.allclose(found.draws[:, :, 0], found.draws[:, :, 1], atol=1e-6)
+    assert np.corrcoef(found.draws[:, 1, 0], found.draws[:, 1, 2])[0, 1] ** 2 > 0.01
+    again = ask([bundle.model], batch, np.array([3, 3, 7]), np.array([10, 25]), draws=50)
+    assert np.array_equal(found.draws, again.draws)
+
+
+def test_the_slow_way_of_other_models_equals_their_sequences(make_run, table):
+    bundle = from_run(make_run("simplekt", dim=16, epochs=1))
+    log = make_log(table, bundle)
+    who = learner(log, "ada", bundle)
+    batch = log.batch(who.question[None], who.response[None])
+    found = ask([bundle.model], batch, who.question[[4, 11]], np.array([4, 11]))
+    p = bundle.model(batch).p()[0].detach().numpy()
+    assert found.p[0, 0] == pytest.approx(p[4], abs=1e-5)
+    assert found.p[1, 1] == pytest.approx(p[11], abs=1e-5)
+    assert found.draws is None
+    both = ask([bundle.model, from_run(make_run("dkt", dim=16, epochs=1)).model], batch, np.array([2]), np.array([9]))
+    assert both.draws.shape == (2, 1, 1)
+    assert both.p[0, 0] == pytest.approx(both.draws[:, 0, 0].mean())
+
+
+def test_suggestions_follow_their_rules(bundle, log):
+    who = learner(log, "ada", bundle)
+    known = mastery(bundle, who, np.arange(6))
+    lines = suggest(bundle, who, known)
+    assert {line.rule for line in lines} >= {"learn", "probe"}
+    assert len({line.question for line in lines}) == len(lines)  # none twice
+    answered = set(who.question_id)
+    assert not any(line.question in answered for line in lines)
+    open_questions = candidates(bundle, who, np.arange(6))
+    batch = log.batch(who.question[None], who.response[None])
+    p = ask([bundle.model], batch, open_questions, np.array([25])).p[0]
+    review = {line.question for line in lines if line.rule == "review"}
+    left = [i for i, q in enumerate(open_questions) if bundle.question_ids[q] not in review]
+    nearest = min(left, key=lambda i: abs(p[i] - TARGET))
+    first = next(line for line in lines if line.rule == "learn")
+    assert first.question == bundle.question_ids[open_questions[nearest]]
+    assert all(line.low < line.p < line.high and line.reason for line in lines)
+
+
+def test_review_names_a_concept_that_fell(bundle, log):
+    who = learner(log, "ada", bundle)
+    known = mastery(bundle, who, np.arange(6))
+    practised = int(np.argmax(known.practice))
+    fallen = known.mean.copy()
+    fallen[-1, practised] = fallen[:-1, practised].min() - 3 * FELL
+    rows = who.concepts_of(np.arange(25))[:, practised]
+    last = np.flatnonzero(rows)[-1] + 1
+    lines = suggest(bundle, who, known.__class__(**{**known.__dict__, "mean": fallen}))
+    reviews = [line for line in lines if line.rule == "review"]
+    if last < 25:  # otherwise it was practised in the last row and cannot have fallen since
+        assert reviews
+        assert bundle.concept_names[practised] in reviews[0].reason
+
+
+def text_of(page):
+    return page.read_text(encoding="utf-8")
+
+
+def loads_nothing(html):
+    found = re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', html)
+    return [one for one in found if not one.startswith("#")] == [] and "<script src" not in html
+
+
+def test_the_page_of_a_learner_is_one_file_that_a_teacher_can_read(bundle, log, tmp_path):
+    report = report_on(bundle, log, "ada")
+    page, png = write_learner_page(tmp_path / "ada.html", report, bundle)
+    html = text_of(page)
+    assert loads_nothing(html)
+    for words in ("Learner ada", "Mastery over time", "What could come next", "Answers that surprised", "80 % of what"):
+        assert words in html
+    assert "never seen" in html  # how far the numbers can be trusted
+    assert html.count("<svg") == 1
+    with Image.open(png) as picture:
+        assert picture.width > 600
+    assert page.read_bytes() == write_learner_page(tmp_path / "again.html", report, bundle)[0].read_bytes()
+
+
+def test_a_page_without_a_band_says_so(make_run, table, tmp_path):
+    bundle = from_run(make_run("dkt", dim=16, epochs=1))
+    log = make_log(table, bundle)
+    page, *_ = write_learner_page(tmp_path / "x.html", report_on(bundle, log, "eve"), bundle, png=False)
+    html = text_of(page)
+    assert "There is no band" in html
+    assert "need a model that says how sure it is" in html
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_surprises_are_answers_against_nine_in_ten(bundle, log):
+    who = learner(log, "ben", bundle)
+    report = report_on(bundle, log, "ben")
+    p = bundle.model(log.batch(who.question[None], who.response[None])).p()[0].detach().numpy()
+    odd = [row for row in range(1, 25) if abs(who.response[row] - p[row]) > 0.9]
+    assert [one.place - 1 for one in report.surprises] == odd[::-1][:12]
+
+
+def test_names_are_escaped(bundle, tmp_path):
+    table = pl.DataFrame({"student": ["<b>x</b>"] * 3, "question": ["question-1"] * 3, "response": [1, 0, 1]})
+    report = report_on(bundle, make_log(table, bundle), "<b>x</b>")
+    html = text_of(write_learner_page(tmp_path / "x.html", report, bundle, png=False)[0])
+    assert "<b>x</b>" not in html
+    assert "&lt;b&gt;x" in html
+
+
+def test_the_page_of_a_class_has_a_row_for_each_and_marks_the_least_evidence(bundle, log, tmp_path):
+    report = class_report(bundle, log)
+    assert report.learners == ["ada", "ben", "eve"]
+    assert report.marked.tolist() == [False, False, True]
+    assert report.mean.shape == (3, len(report.concepts))
+    now = mastery(bundle, learner(log, "ben", bundle), np.array([bundle.concept_names.index(report.concepts[0])]))
+    assert report.mean[1, 0] == pytest.approx(now.mean[-1, 0], abs=1e-6)
+    page, _ = write_class_page(tmp_path / "class.html", report, bundle)
+    html = text_of(page)
+    assert loads_nothing(html)
+    assert html.count("★ little evidence") == 1
+    assert "Weakest concepts" in html
+
+
+def test_a_learner_that_is_not_there(bundle, log):
+    with pytest.raises(DataError, match=r"no student 'adda'.*did you mean 'ada'"):
+        report_on(bundle, log, "adda")
+    empty = make_log(pl.DataFrame({"student": ["n"], "question": ["question-1"], "response": [None]}), bundle)
+    with pytest.raises(DataError, match="no answers yet"):
+        report_on(bundle, empty, "n")
+
+
+def test_the_commands(ukt_run, table, tmp_path, capsys, monkeypatch, learners):
+    monkeypatch.chdir(tmp_path)
+    asked = table.head(6).with_columns(response=pl.Series([1, 0, 1, 1, 0, None]))
+    asked.write_csv("open.csv")
+    table.write_csv("log.csv")
+    assert main(["trace", "export", str(ukt_run), "--out", "bundle"]) == 0
+    assert main(["trace", "predict", "bundle", "--answers", "open.csv", "--out", "p.csv"]) == 0
+    assert pl.read_csv("p.csv").columns[:3] == ["student", "question", "row"]
+    assert main(["trace", "predict", str(ukt_run), "--answers", "open.csv"]) == 0
+    assert "epistemic variance" in capsys.readouterr().out
+    assert main(["trace", "report", "bundle", "--answers", "log.csv", "--student", "ada"]) == 0
+    assert (tmp_path / "learner-ada.html").exists()
+    assert (tmp_path / "learner-ada.png").exists()
+    assert main(["trace", "report", str(ukt_run), "--class", "--no-png"]) == 0  # the run's own test students
+    assert "student-" in (tmp_path / "class.html").read_text()
+    assert main(["trace", "report", "bundle", "--class"]) == 2
+    assert main(["trace", "report", "bundle"]) == 2
+    assert "say whose page" in capsys.readouterr().err
