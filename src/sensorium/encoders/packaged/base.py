@@ -76,7 +76,9 @@ def find(weights: PackagedWeights, choice: str, *, random: bool) -> Place:
     if choice != "packaged" and (cached := hub_folder(weights, download=False)):
         return Place(cached, "hub", weights.sha256)
     if choice != "hub" and is_available(weights.name):
-        return Place(prepare(weights.name).folder, "packaged", weights.sha256)
+        there = is_converted(weights.sha256, CONVERTER)  # its hashes are compared when it is loaded
+        folder = weights_home() / weights.sha256 if there else prepare(weights.name).folder
+        return Place(folder, "packaged", weights.sha256)
     if choice != "packaged" and (fetched := hub_folder(weights, download=True)):
         return Place(fetched, "hub", weights.sha256)
     raise DataError(f"the weights of {weights.name} are not on this machine: {install_line(weights.name)}")
