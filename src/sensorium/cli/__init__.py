@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import typer
 
-from sensorium.cli import answers, catalogue, data, doctor, features, judge, lift, noise, runs, trace
+from sensorium.cli import answers, catalogue, data, doctor, features, judge, lift, noise, runs, trace, trace_pages
 from sensorium.core.errors import SensoriumError
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ def _start(
         typer.echo(context.get_help())
 
 
-for _group in (data, features, runs, answers, noise, catalogue, judge, lift, trace, doctor):
+for _group in (data, features, runs, answers, noise, catalogue, judge, lift, trace, trace_pages, doctor):
     _group.register(app)
 
 
