@@ -62,6 +62,7 @@ def encode(
     rehash: bool = typer.Option(False, "--rehash", help="read every file again instead of trusting its time of change"),
     shard: str = typer.Option("", "--shard", metavar="I/N", help="encode shard I of N (0/2, 1/2) into its own folder"),
     merge: bool = typer.Option(False, "--merge", help="make whole shards part of the features"),
+    actors: int | None = typer.Option(None, "--actors", min=1, help="encode on so many actors of Ray (extra scale)"),
     neighbours: str = typer.Option(
         "", "--neighbours", metavar="ITEM", help="show what lies near this item (or A,B,C) by each feature set"
     ),
@@ -79,7 +80,7 @@ def encode(
     from sensorium.encoders import encode as encoding
 
     dataset = open_dataset(data)
-    options = _options(fields, layers, pooling, workers, device, headroom, rehash, shard)
+    options = _options(fields, layers, pooling, workers, device, headroom, rehash, shard, actors)
     wanted = {key: value for key, value in (("pooling", pooling), ("weights", weights)) if value and value != "none"}
     if encoder is not None:
         chosen = read_encoder(encoder, wanted)
@@ -155,6 +156,7 @@ def _options(
     headroom: float | None,
     rehash: bool,
     shard: str,
+    actors: int | None,
 ) -> Options:
     """Return what the options say of an encoder with weights.
 
@@ -171,6 +173,7 @@ def _options(
         headroom=headroom,
         rehash=rehash,
         shard=_shard(shard),
+        actors=actors,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -168,9 +168,18 @@ def fill(
     with job.runner() as runner, Reporter(total, f"encode {job.contents.modality}") as reporter:
         if not target.begun:
             chunks = _begin(job, target, runner, list(chunks), headroom, reporter)
-        for encoded in runner.encode(target.rows, chunks):
+        source = runner.encode(target.rows, chunks) if job.options.actors is None else _on_actors(job, target, chunks)
+        for encoded in source:
             target.write(encoded, job.digests, job.item_ids)
             reporter.advance(encoded)
+
+
+def _on_actors(job: Job, target: Target, chunks: Sequence[int]) -> Iterator[Encoded]:
+    from sensorium.encoders.cache.fleet import encode_on_ray
+
+    for encoded in encode_on_ray(job, target.rows, chunks) if chunks else ():
+        job.forwarded += int(encoded.present.sum())
+        yield encoded
 
 
 def _begin(

@@ -38,6 +38,7 @@ class Options:
         seconds: Time limit of one item's decoding.
         rehash: Read every file again instead of trusting size and time of change.
         shard: (i, n), 0 <= i < n: encode the chunks of one shard only.
+        actors: Encode on so many actors of Ray (extra `scale`); None: in this process.
     """
 
     fields: tuple[str, ...] | None = None
@@ -50,6 +51,7 @@ class Options:
     seconds: float = SECONDS
     rehash: bool = False
     shard: tuple[int, int] | None = None
+    actors: int | None = None
 
 
 @dataclass
