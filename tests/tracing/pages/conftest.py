@@ -16,7 +16,7 @@ SMALL = {"dim": 16, "heads": 2, "hidden": 16}
 
 @pytest.fixture(scope="session")
 def learners(tmp_path_factory):
-    config = SimulationConfig(students=30, questions=30, concepts=6, shortest=20, longest=40, seed=1)
+    config = SimulationConfig(students=50, questions=30, concepts=6, shortest=20, longest=40, seed=1)
     return simulate(tmp_path_factory.mktemp("learners") / "simulated", config)
 
 
@@ -37,7 +37,7 @@ def make_run(learners, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def ukt_run(make_run):
-    return make_run("ukt", epochs=8, **SMALL, ema=0.8)
+    return make_run("ukt", epochs=14, **SMALL, ema=0.8)
 
 
 @pytest.fixture(scope="session")
