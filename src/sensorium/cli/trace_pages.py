@@ -1,4 +1,4 @@
-"""`sensorium trace predict | report | export`: what a trained tracer says to people."""
+"""`sensorium trace predict | report | export | uncertainty`: what a trained tracer says, and how far to trust it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     group.command("predict")(predict)
     group.command("report")(report)
     group.command("export")(export)
+    group.command("uncertainty")(uncertainty)
 
 
 def predict(
@@ -113,3 +114,31 @@ def export(
     from sensorium.tracing.pages.bundle import from_run, write_bundle
 
     say(f"{write_bundle(from_run(run), out)}: predict and report work with it")
+
+
+def uncertainty(
+    runs: list[str] = typer.Argument(..., metavar="RUN...", help="complete runs on the same test; NAME=RUN names one"),
+    out: Path = typer.Option(..., "--out", metavar="FOLDER", help="for uncertainty.json and uncertainty.html"),
+    ensemble: str | None = typer.Option(None, "--ensemble", metavar="A,B", help="names of runs that answer as one too"),
+    passes: int = typer.Option(20, "--passes", help="passes with dropout; 0 leaves them out"),
+    blocks: int = typer.Option(2000, "--blocks", help="frozen blocks of each size at most; 0 = all"),
+    noise: bool = typer.Option(True, "--noise/--no-noise", help="predict from flipped histories too"),
+    short: bool = typer.Option(True, "--short/--no-short", help="predict from short histories too"),
+    seed: int = typer.Option(0, "--seed", help="of blocks, draws and masks"),
+) -> None:
+    """Measure what the doubt of runs is worth: calibration, deferring, joint prediction, noisy and short histories.
+
+    In Python: sensorium.tracing.uncertainty.study.study({"ukt": "runs/x"}) and page.write_study.
+    """
+    from sensorium.cli.options import split_list
+    from sensorium.tracing.uncertainty.page import write_study
+    from sensorium.tracing.uncertainty.study import StudyConfig, study
+
+    named = {}
+    for run in runs:
+        name, separator, path = run.partition("=")
+        named[name if separator else Path(run).name] = path if separator else run
+    config = StudyConfig(passes=passes, blocks=blocks or None, noise=noise, short=short, seed=seed)
+    found = study(named, ensemble=split_list(ensemble) or (), config=config)
+    for file in write_study(out, found):
+        say(str(file))

@@ -1,0 +1,281 @@
+"""Everything that is asked of a run's uncertainty, on its test students.
+
+    calibration   Brier, NLL, ECE, raw and at the temperature that validation students gave
+    selective     every score that rows can be kept by: confidence, variance, BALD; of the model and of dropout passes
+    frozen        joint gain and band of the next 5 and 10 answers, none of those between seen
+    evidence      mean epistemic variance by the length of the history
+    noise         AUC from flipped histories; `compare` gives paired differences
+    short         the first answers of a learner, and histories cut to their last few
+
+Several runs on the same test stand beside each other; those of one `ensemble` make one more entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from sensorium.core.errors import DataError
+from sensorium.evaluation.bootstrap import Difference
+from sensorium.tracing.averaging import answering
+from sensorium.tracing.base import Tracer
+from sensorium.tracing.evaluation.intervals import auc_difference
+from sensorium.tracing.evaluation.metrics import LENGTHS, auc, measure, reliability
+from sensorium.tracing.evaluation.predicting import Predictions
+from sensorium.tracing.setup import TraceSetup, load_trained
+from sensorium.tracing.ukt.model import UKT
+from sensorium.tracing.uncertainty.bands import judge_bands, poisson_binomial, score_distribution
+from sensorium.tracing.uncertainty.calibration import fit_temperature, scaled
+from sensorium.tracing.uncertainty.decomposition import Decomposed
+from sensorium.tracing.uncertainty.frozen import (
+    FromDropout,
+    FromMembers,
+    FromState,
+    Predictor,
+    choose_blocks,
+    joint_likelihood,
+    predict_blocks,
+)
+from sensorium.tracing.uncertainty.noise import RATES, Flip, flip_history
+from sensorium.tracing.uncertainty.resampling import interval, weighted_mean
+from sensorium.tracing.uncertainty.rows import PASSES, Asked, by_dropout, by_members, own_uncertainty, targets
+from sensorium.tracing.uncertainty.selective import Selective, accuracy_interval, scores_of, selective
+
+FIRST = {"1": (1, 1), "2": (2, 2), "3-4": (3, 4), "5-9": (5, 9)}
+LAST = (5, 10, 20, 50)
+BLOCKS = (5, 10)
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What is done.
+
+    Attributes:
+        passes: Passes with dropout; 0 leaves them out.
+        blocks: Frozen blocks of each size at most; None = all.
+        noise: Whether histories are flipped.
+        short: Whether histories are cut.
+        seed: Of blocks, draws and masks.
+    """
+
+    passes: int = PASSES
+    blocks: int | None = 2000
+    noise: bool = True
+    short: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Studied:
+    """One model, or one ensemble.
+
+    Attributes:
+        name: As it is shown.
+        rows: The tested rows with its p.
+        numbers: Everything that goes to `uncertainty.json`.
+        orders: By score, for the figure.
+        noisy: Predictions from flipped histories, by "rate flip".
+        temperature: Fitted on validation students.
+    """
+
+    name: str
+    rows: Predictions
+    numbers: dict[str, Any]
+    orders: Mapping[str, Selective]
+    noisy: Mapping[str, Predictions]
+    temperature: float
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """Models that answer as one."""
+
+    name: str
+    models: Sequence[Tracer]
+    setup: TraceSetup
+
+    def asked(self, side: npt.NDArray[np.int64], **changes: Any) -> Asked:
+        windows = self.setup.config.windows
+        return Asked(self.setup.answers, side, size=windows.length, stride=windows.stride, **changes)
+
+    def says(self, asked: Asked) -> Decomposed:
+        return by_members(self.models, asked) if len(self.models) > 1 else own_uncertainty(self.models[0], asked)
+
+    @property
+    def whole_history(self) -> bool:
+        return any(getattr(model, "whole_history", False) for model in self.models)
+
+    @property
+    def drops(self) -> bool:
+        """Whether passes with dropout are asked of it: a network without draws of its own."""
+        model = self.models[0]
+        return len(self.models) == 1 and any(isinstance(part, nn.Dropout) and part.p > 0 for part in model.modules())
+
+
+def study(
+    runs: Mapping[str, str | Path], *, ensemble: Sequence[str] = (), config: StudyConfig | None = None
+) -> list[Studied]:
+    """Study runs on their common test students.
+
+    Args:
+        runs: Complete tracing runs by name.
+        ensemble: Names of runs that make one more entry together.
+        config: What is done.
+
+    Raises:
+        DataError: The runs were not tested on the same rows, or protocols are mixed.
+    """
+    config = config or StudyConfig()
+    subjects = []
+    for name, path in runs.items():
+        setup = load_trained(path)
+        if setup.config.protocol != "question":
+            raise DataError(f"{path} was trained one row per concept: its numbers contain the label")
+        model = answering(setup.model)
+        assert isinstance(model, Tracer)
+        subjects.append(_Subject(name, [model], setup))
+    if missing := [name for name in ensemble if name not in runs]:
+        raise DataError(f"the ensemble names '{missing[0]}', which is none of the runs")
+    if len(ensemble) > 1:
+        members = [subject for subject in subjects if subject.name in ensemble]
+        subjects.append(_Subject(" + ".join(ensemble), [one.models[0] for one in members], members[0].setup))
+    found = [_study(subject, config) for subject in subjects]
+    for other in found[1:]:
+        if not np.array_equal(other.rows.response, found[0].rows.response):
+            raise DataError(f"'{other.name}' and '{found[0].name}' were tested on different rows")
+    return found
+
+
+def compare(found: Sequence[Studied], *, draws: int = 1000) -> dict[str, dict[str, Difference]]:
+    """Return AUC of the first minus each other, by name and noise ("0" = none), paired over students."""
+    first = found[0]
+    result: dict[str, dict[str, Difference]] = {}
+    for other in found[1:]:
+        pairs = {"0": (first.rows, other.rows)}
+        pairs |= {key: (rows, other.noisy[key]) for key, rows in first.noisy.items() if key in other.noisy}
+        result[other.name] = {key: auc_difference([a], [b], draws=draws) for key, (a, b) in pairs.items()}
+    return result
+
+
+def _study(subject: _Subject, config: StudyConfig) -> Studied:
+    setup = subject.setup
+    asked = subject.asked(setup.split.test)
+    truth = targets(asked)
+    own = subject.says(asked)
+    rows = replace(truth, p=own.p.astype(np.float32), variance=own.variance.astype(np.float32))
+    valid = subject.asked(setup.split.valid)
+    temperature = fit_temperature(subject.says(valid).p, targets(valid).response)
+    warm = replace(rows, p=scaled(own.p, temperature).astype(np.float32))
+    voices = {"": own}
+    if config.passes and subject.drops:
+        voices["dropout "] = by_dropout(subject.models[0], asked, passes=config.passes, seed=config.seed)
+    orders = {
+        f"{voice}{score}": (selective(said.p, truth.response, values), values, said)
+        for voice, said in voices.items()
+        for score, values in scores_of(said).items()
+    }
+    noisy = _noisy(subject, truth) if config.noise else {}
+    numbers: dict[str, Any] = {
+        "raw": measure(rows),
+        "temperature": temperature,
+        "scaled": measure(warm),
+        "selective": {
+            name: one.numbers()
+            | {"acc@0.8_interval": _ends(accuracy_interval(said.p, truth.response, values, truth.student))}
+            for name, (one, values, said) in orders.items()
+        },
+        "frozen": {f"{voice}{size}": one for voice, size, one in _frozen(subject, config)},
+        "evidence": _evidence(rows) if own.variance.any() else None,
+        "noise": {name: {"auc": auc(one.p, one.response)} for name, one in noisy.items()},
+        "short": _short(subject, rows) if config.short else None,
+    }
+    return Studied(subject.name, rows, numbers, {name: one for name, (one, _, _) in orders.items()}, noisy, temperature)
+
+
+def _noisy(subject: _Subject, truth: Predictions) -> dict[str, Predictions]:
+    """Return predictions from flipped histories; targets stay what they were."""
+    kinds: list[tuple[float, Flip]] = [(rate, "symmetric") for rate in RATES] + [(0.2, "slip"), (0.2, "guess")]
+    found = {}
+    for rate, flip in kinds:
+        flipped = flip_history(subject.setup.answers.response, rate, flip=flip)
+        p = subject.says(subject.asked(subject.setup.split.test, response=flipped)).p
+        found[f"{rate:g} {flip}"] = replace(truth, p=p.astype(np.float32))
+    return found
+
+
+def _frozen(subject: _Subject, config: StudyConfig) -> list[tuple[str, int, dict[str, Any]]]:
+    voices: dict[str, Predictor] = {"": FromMembers(subject.models)}
+    if len(subject.models) == 1 and isinstance(subject.models[0], UKT):
+        voices = {"": FromState(subject.models[0], seed=config.seed)}
+    if config.passes and subject.drops:
+        voices["dropout "] = FromDropout(subject.models[0], config.passes, config.seed)
+    if subject.whole_history:
+        return []
+    answers, found = subject.setup.answers, []
+    for size in BLOCKS:
+        blocks = choose_blocks(answers.offsets, subject.setup.split.test, size, seed=config.seed, most=config.blocks)
+        response = answers.response[blocks.rows()]
+        for voice, predictor in voices.items():
+            draws = predict_blocks(predictor, answers, blocks)
+            joint = joint_likelihood(draws, response)
+            right = response.sum(axis=1)
+            shared = judge_bands(score_distribution(draws), right, seed=config.seed)
+            apart = judge_bands(poisson_binomial(draws.mean(axis=0)), right, seed=config.seed)
+            gain = interval(weighted_mean(joint.gain), blocks.student)
+            crps = interval(weighted_mean(shared.crps - apart.crps), blocks.student)
+            one = {
+                "blocks": len(blocks),
+                "joint_gain": gain.mean,
+                "joint_gain_interval": _ends(gain),
+                "joint_nll": -float(joint.together.mean()),
+                "marginal_nll": -float(joint.apart.mean()),
+                "cover": float(shared.covered.mean()),
+                "cover_independent": float(apart.covered.mean()),
+                "width": float(shared.width.mean()),
+                "crps": float(shared.crps.mean()),
+                "crps_independent": float(apart.crps.mean()),
+                "crps_difference_interval": _ends(crps),
+            }
+            found.append((voice, size, one))
+    return found
+
+
+def _evidence(rows: Predictions) -> dict[str, Any]:
+    """Return the mean epistemic variance by the length of the history, and how much of it evidence removes."""
+    assert rows.variance is not None
+    means = {}
+    for name, (low, high) in LENGTHS.items():
+        inside = (rows.position >= low) & (rows.position <= high)
+        means[name] = float(rows.variance[inside].mean()) if inside.any() else None
+    first, last = means["1-4"], means["100+"]
+    return {"mean_variance": means, "fall": None if not first or last is None else 1 - last / first}
+
+
+def _short(subject: _Subject, rows: Predictions) -> dict[str, Any]:
+    found: dict[str, Any] = {"first": {}, "last": {}}
+    for name, (low, high) in FIRST.items():
+        inside = (rows.position >= low) & (rows.position <= high)
+        if inside.any():
+            found["first"][name] = _numbers(rows.p[inside], rows.response[inside], rows.variance, inside)
+    if subject.whole_history:
+        return found
+    for length in LAST:  # every row sees its last `length` answers and no more
+        asked = replace(subject.asked(subject.setup.split.test), size=length + 1, stride=1)
+        said = subject.says(asked)
+        found["last"][str(length)] = _numbers(said.p, rows.response, said.variance, np.ones(len(said.p), dtype=bool))
+    return found
+
+
+def _numbers(p: Any, response: Any, variance: Any, inside: npt.NDArray[np.bool_]) -> dict[str, float | None]:
+    doubt = None if variance is None or not np.any(variance) else float(np.asarray(variance)[inside].mean())
+    return {"n": len(p), "auc": auc(p, response), "ece": reliability(p, response).ece, "variance": doubt}
+
+
+def _ends(found: Any) -> list[float]:
+    return [found.low, found.high]
