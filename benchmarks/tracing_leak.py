@@ -2,9 +2,9 @@
 
 python benchmarks/tracing_leak.py [DATASET] [--epochs N]
 
-Prints one line per reading and adds one to docs/results/rows/tracing-leak.jsonl. The network has no question parameters,
-as the published one; expanded rows are read one by one (leaky), without the answer to their own question, and as
-questions, from one set of weights.
+Prints one line per reading and adds one to docs/results/rows/tracing-leak.jsonl. The network has no question
+parameters, as the published one; expanded rows are read one by one (leaky), without the answer to their own question,
+and as questions, from one set of weights.
 """
 
 from __future__ import annotations

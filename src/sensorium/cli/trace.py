@@ -106,12 +106,17 @@ def audit_trace(
 def compare_trace(
     runs: list[Path] = typer.Argument(..., metavar="RUN...", help="folders of complete tracing runs"),
     baseline: str | None = typer.Option(None, "--baseline", help="row to compare the others with; default: the best"),
+    out: Path | None = typer.Option(None, "--out", metavar="FILE", help="also keep the rows as JSON lines"),
 ) -> None:
     """Rank tracing runs, with intervals over students and paired differences.
 
     In Python: sensorium.tracing.compare.compare_traces(["runs/a", "runs/b"]).
     """
+    from sensorium.core.files import json_line, write_text
     from sensorium.tracing.compare import compare_traces
 
-    for line in compare_traces(runs, baseline=baseline).lines():
+    found = compare_traces(runs, baseline=baseline)
+    for line in found.lines():
         say(line)
+    if out is not None:
+        write_text(out, "".join(json_line(record) + "\n" for record in found.records()))

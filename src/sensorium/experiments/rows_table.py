@@ -37,6 +37,8 @@ _PROTOCOL = (
 def rows_table(topic: str, *, rows: str | Path = ROWS, metrics: Sequence[str] = METRICS) -> str:
     """Return the tables of a topic as Markdown.
 
+    Rows of tracing runs have a table of their own (`tracing.rows_table`).
+
     Of a cell with a grid the point that is best on validation stands in the table. Lines are ordered by the second
     metric, which is also the one with brackets; where items without a train row were ranked among themselves, a second
     table shows that.
@@ -53,6 +55,10 @@ def rows_table(topic: str, *, rows: str | Path = ROWS, metrics: Sequence[str] = 
     found = kept.read()
     if not found:
         raise DataError(f"{kept.path} holds no rows: run the experiment of topic '{topic}' first")
+    if found[0]["config"].get("kind") == "trace":
+        from sensorium.tracing.rows_table import trace_table
+
+        return trace_table(found)
     missing = [name for name in metrics if any(name not in row["test"] for row in found)]
     if missing:
         raise DataError(f"{kept.path}: not every row holds {missing[0]}; choose among {', '.join(found[0]['test'])}")

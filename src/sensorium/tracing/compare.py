@@ -66,6 +66,23 @@ class TraceComparison:
     baseline: str
     rows: tuple[TraceRow, ...]
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return one plain record per row, with the difference from the baseline, for a file that is kept."""
+        shared = {"dataset": self.dataset, "protocol": self.protocol, "leaky": self.leaky, "baseline": self.baseline}
+        return [
+            {
+                **shared,
+                "row": row.label,
+                "seeds": list(row.seeds),
+                "auc": round(row.means["auc"], 6),
+                "interval": [round(row.interval.low, 6), round(row.interval.high, 6)],
+                "difference": None
+                if row.difference is None
+                else [round(v, 6) for v in (row.difference.difference, row.difference.low, row.difference.high)],
+            }
+            for row in self.rows
+        ]
+
     def lines(self) -> list[str]:
         """Return the table as Markdown."""
         head = "| model | folds | AUC | 95 % over students | ACC | NLL | ECE | AUC minus baseline |"

@@ -130,7 +130,8 @@ def reliability(
     z = 1.959964
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Reliability(n, mean_p, share, centre - half, centre + half)
+    # at a share of 0 or 1 the interval ends there, which rounding may miss
+    return Reliability(n, mean_p, share, np.minimum(centre - half, share), np.maximum(centre + half, share))
 
 
 def measure(found: Predictions) -> dict[str, float]:
