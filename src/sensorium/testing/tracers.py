@@ -22,7 +22,7 @@ from sensorium.core import registry
 from sensorium.core.config import build
 from sensorium.core.seeds import numpy_generator
 from sensorium.testing.subject import ContractError, NotApplicable
-from sensorium.tracing.base import GROUP, Tracer, TracerInfo, TracingBatch, TracingView, build_tracer
+from sensorium.tracing.base import GROUP, Tracer, TracerInfo, TracingBatch, TracingOutput, TracingView, build_tracer
 from sensorium.tracing.data.dataset import Answers, concept_table
 from sensorium.tracing.data.splits import tracing_view
 from sensorium.tracing.data.windows import Windows, make_batch
@@ -42,9 +42,9 @@ def tiny_answers(*, seed: int = 0, students: int = STUDENTS) -> Answers:
     """
     random = numpy_generator(seed, "tiny answers")
     links = []
-    for question in range(QUESTIONS - 1):
-        several = 3 if question % 3 == 0 else 1
-        links += [(question, (question + step) % (CONCEPTS - 1)) for step in range(several)]
+    for place in range(QUESTIONS - 1):
+        several = 3 if place % 3 == 0 else 1
+        links += [(place, (place + step) % (CONCEPTS - 1)) for step in range(several)]
     links.append((UNSEEN_QUESTION, UNSEEN_CONCEPT))
     concepts, weight = concept_table(*np.array(links).T, QUESTIONS, CONCEPTS)
     lengths = random.integers(5, 45, students)
@@ -91,7 +91,8 @@ class TracerSubject:
 
 @torch.no_grad()
 def _logits(model: Tracer, batch: TracingBatch) -> Tensor:
-    return model(batch).logit
+    output: TracingOutput = model(batch)
+    return output.logit
 
 
 def _require(condition: object, message: str) -> None:
