@@ -46,7 +46,8 @@ def tiny_answers(*, seed: int = 0, students: int = STUDENTS) -> Answers:
         several = 3 if place % 3 == 0 else 1
         links += [(place, (place + step) % (CONCEPTS - 1)) for step in range(several)]
     links.append((UNSEEN_QUESTION, UNSEEN_CONCEPT))
-    concepts, weight = concept_table(*np.array(links).T, QUESTIONS, CONCEPTS)
+    linked = np.array(links)
+    concepts, weight = concept_table(linked[:, 0], linked[:, 1], QUESTIONS, CONCEPTS)
     lengths = random.integers(5, 45, students)
     student = np.repeat(np.arange(students), lengths)
     question = random.integers(0, QUESTIONS - 1, len(student)).astype(np.int32)

@@ -21,7 +21,7 @@ from torch import nn
 from sensorium.tracing.base import TracingBatch
 from sensorium.tracing.data.dataset import Answers
 from sensorium.tracing.data.windows import BUDGET
-from sensorium.tracing.evaluation.predicting import Predictions, predict
+from sensorium.tracing.evaluation.predicting import Predictions, device_of, predict
 
 LEAKY = "KC one-by-one contains the label: random answers reach about .65"
 
@@ -141,16 +141,16 @@ def _without_own(
     length = head - begin + 1
     found = np.empty(len(row), dtype=np.float32)
     order = np.argsort(length, kind="stable")
-    was_training = model.training
+    was_training, device = model.training, device_of(model)
     model.eval()
     at = 0
     while at < len(order):
         widths = np.arange(1, min(len(order) - at, BUDGET) + 1) * length[order[at : at + BUDGET]]
         chosen = order[at : at + max(1, int(np.searchsorted(widths, BUDGET, side="right")))]
-        batch = _query_batch(answers, row[chosen], begin[chosen], length[chosen])
+        batch = _query_batch(answers, row[chosen], begin[chosen], length[chosen]).to(device)
         last = torch.from_numpy(length[chosen] - 1)
-        p = model(batch).p()[torch.arange(len(chosen)), last]
-        found[chosen] = p.float().cpu().numpy()
+        p = model(batch).p().cpu()[torch.arange(len(chosen)), last]
+        found[chosen] = p.float().numpy()
         at += len(chosen)
     model.train(was_training)
     return found

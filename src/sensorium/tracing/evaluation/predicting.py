@@ -67,7 +67,7 @@ def predict(
         stride: New rows of a further window, S.
         response: int8 [N], what stands in the histories instead of the answers; targets stay the answers.
     """
-    was_training, device = model.training, _device(model)
+    was_training, device = model.training, device_of(model)
     model.eval()
     rows, p, variance = [], [], []
     for batch in evaluation_batches(
@@ -94,6 +94,7 @@ def predict(
     )
 
 
-def _device(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
+    """Return where the tensors of a model lie."""
     tensor = next(iter([*model.parameters(), *model.buffers()]), None)
     return torch.device("cpu") if tensor is None else tensor.device
