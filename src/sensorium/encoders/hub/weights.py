@@ -246,6 +246,7 @@ def _fetched(name: str, identity: str, revision: str | None, purpose: str) -> Pa
     from huggingface_hub import errors
 
     needs = f"{name}{' ' + purpose if purpose else ''}"
+    unreachable: tuple[type[BaseException], ...] = (*_http_errors(errors.HfHubHTTPError), OSError)
     try:
         info = hub.HfApi().model_info(identity, revision=revision)
         held = {entry.rfilename for entry in info.siblings or ()}
@@ -270,15 +271,15 @@ def _fetched(name: str, identity: str, revision: str | None, purpose: str) -> Pa
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
         at = f" at revision {revision}" if revision else ""
         raise DataError(f"{needs}: the Hub knows no {identity}{at}") from None
-    except (*_http_errors(errors.HfHubHTTPError), OSError) as error:
+    except unreachable as error:
         raise DataError(f"{needs} {why_not(identity)} [{type(error).__name__}]") from None
     _remember(config.parent, revision)
     return config.parent
 
 
-def _http_errors(own: type[Exception]) -> tuple[type[Exception], ...]:
+def _http_errors(own: type[BaseException]) -> tuple[type[BaseException], ...]:
     """Return the errors of the HTTP library that the Hub's client builds on: the bases of its own error."""
-    return tuple(base for base in own.__mro__ if base not in (Exception, BaseException, object))  # type: ignore[misc]
+    return tuple(base for base in own.__mro__ if issubclass(base, Exception) and base not in (Exception, BaseException))
 
 
 def _remember(snapshot: Path, revision: str | None) -> None:
