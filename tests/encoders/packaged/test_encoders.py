@@ -29,6 +29,7 @@ from sensorium.encoders.weights.files import locate
 from sensorium.encoders.weights.store import is_converted, weights_home
 from sensorium.media.sound import write_sound
 from sensorium.media.video import write_video
+from sensorium.testing.encoders import check_encoder
 
 Loaded = Callable[[str], Any]
 SMALL = ["minilm-l6", "efflite0", "dinov2s-focus", "yamnet"]
@@ -128,6 +129,16 @@ def test_untrained_networks_keep_their_promises(kind: Any) -> None:
     same = kind(kind.Config(weights="random"))
     same.load()
     assert all(torch.equal(a, b) for a, b in zip(same.module.parameters(), encoder.module.parameters(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "options"), [(EffLite0, {}), (YamNetEncoder, {"max_seconds": 2.0, "segments": 2})])
+def test_the_contract_of_any_encoder(kind: Any, options: dict[str, Any], tmp_path: Path) -> None:
+    raws = pictures()[:3] if kind is EffLite0 else sounds()[:5]
+    samples = [tmp_path / f"{place}.media" for place in range(len(raws))]
+    for path, raw in zip(samples, raws, strict=True):
+        path.write_bytes(raw)
+    check_encoder(kind, kind.Config(weights="random", **options), samples, broken=b"neither picture nor sound")
 
 
 @pytest.mark.parametrize("pool", ["mean", "mean_diff"])
