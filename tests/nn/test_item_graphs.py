@@ -286,3 +286,14 @@ def test_no_matrix_of_all_pairs_is_made(tmp_path: Path) -> None:
 def test_two_hundred_thousand_items_under_a_memory_cap(tmp_path: Path) -> None:
     """160 GB as a dense matrix; below .7 GB on top of the libraries."""
     assert peak_kilobytes(200_000, tmp_path) < 700_000
+
+
+def test_what_is_barely_equal_or_barely_above_is_found() -> None:
+    """The sum of a cut and the tolerance is rounded: no value at that edge may belong to neither side."""
+    cut = torch.rand(500, 1, generator=torch.Generator().manual_seed(0)) * 0.9
+    edge = cut + item_graphs.EQUAL
+    near = [torch.nextafter(edge, torch.tensor(-1.0)), edge, torch.nextafter(edge, torch.tensor(2.0))]
+    rows = torch.cat([cut - 0.1, *near, cut], dim=1)
+    columns, values = item_graphs._with_ties(rows, cut, 4)
+    assert columns.sort(dim=1).values.tolist() == [[1, 2, 3, 4]] * len(cut)
+    assert torch.equal(values, rows.gather(1, columns))

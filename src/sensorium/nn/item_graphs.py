@@ -203,7 +203,8 @@ def _with_ties(rows: Tensor, cut: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return all columns above the cut [b, 1], and the first ones that reach it: columns and values [b, k]."""
     n = rows.shape[1]
     number = torch.arange(n, dtype=torch.int32, device=rows.device)
-    above, equal = rows > cut + EQUAL, (rows - cut).abs() <= EQUAL
+    above = rows > cut + EQUAL
+    equal = ~above & (cut - rows <= EQUAL)  # whatever reaches the cut is one or the other, however the sum is rounded
     key = torch.where(above, number - n, torch.where(equal, number, 2 * n))
     taken = key.topk(k, dim=1, largest=False).values
     columns = torch.where(taken < 0, taken + n, taken).long()
