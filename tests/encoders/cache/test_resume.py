@@ -353,3 +353,16 @@ def test_another_device_is_refused(catalogue: Catalogue, monkeypatch: pytest.Mon
             encode(dataset, tiny_text(), options=Options(workers=0))
     with pytest.raises(RunError, match="was begun on cpu and cannot be continued on meta"):
         encode(dataset, tiny_text(), options=Options(workers=0, device="meta", compute_dtype="float32"))
+
+
+def test_up_to_date_imports_no_torch(made: Path) -> None:
+    """A second call in a process of its own: no model, and not even the library that would run it."""
+    program = f"""
+import sys
+sys.argv = ["killable.py", {str(made)!r}, "0"]
+import runpy
+runpy.run_path({str(Path(__file__).with_name("killable.py"))!r}, run_name="__main__")
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -22,6 +22,8 @@ from sensorium.encoders.contents import Contents, read_contents
 from sensorium.encoders.memo import Memo
 from sensorium.encoders.protocol import FoundationEncoder
 
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, either of them under WSL
+
 
 @dataclass(frozen=True)
 class Options:
@@ -138,6 +140,9 @@ def choose_manner(encoder: FoundationEncoder, options: Options) -> Manner:
 
 
 def _has_gpu() -> bool:
+    """Return whether torch has a GPU. Where the system shows none, torch is not asked: importing it takes a second."""
+    if not any(Path(device).exists() for device in _GPU_DEVICES):
+        return False
     import torch
 
     return torch.cuda.is_available()
