@@ -128,6 +128,26 @@ def test_bad_media_among_good(catalogue: Catalogue) -> None:
     assert np.allclose(read_states(encoded)[0], good[0], atol=2e-3)
 
 
+def test_one_forward_for_each_changed_picture(catalogue: Catalogue) -> None:
+    from tiny_encoder import TinyText
+
+    names = [f"{item}.png" for item in range(300)]
+    dataset = catalogue(image=names)
+    for item in range(300):
+        write_image(dataset.root / f"{item}.png", picture(item))
+    old = read_states(encode(dataset, tiny_image(), options=Options(workers=0)))
+    write_image(dataset.root / "77.png", picture(900))
+    for item in (300, 301):
+        write_image(dataset.root / f"{item}.png", picture(item))
+    TinyText.forwarded = 0
+    new = read_states(encode(catalogue(image=[*names, "300.png", "301.png"]), tiny_image(), options=Options(workers=0)))
+    assert TinyText.forwarded == 3
+    untouched = np.delete(np.arange(300), 77)
+    assert (new[untouched] == old[untouched]).all()
+    assert (new[77] != old[77]).any()
+    assert new[300:].any((1, 2)).all()
+
+
 def read_states(dataset: Dataset) -> np.ndarray:
     return np.load(cache_of(dataset, "image") / "states.npy").astype(np.float32)
 
