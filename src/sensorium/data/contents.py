@@ -22,7 +22,7 @@ def bring_media(items: pl.DataFrame, media: Path | None, folder: Path) -> tuple[
     """Give the items' media files a place in the data set.
 
     Args:
-        items: The items in id order; columns image, audio and video name files.
+        items: Items in id order, all or the last of them; columns image, audio and video name files.
         media: The folder that the names are relative to; None where there are none.
         folder: The data set's folder.
 
@@ -35,6 +35,7 @@ def bring_media(items: pl.DataFrame, media: Path | None, folder: Path) -> tuple[
     """
     lost: list[dict[str, Any]] = []
     copied = False
+    start = int(items["item"][0]) if items.height else 0
     for column in [name for name in MEDIA if name in items.columns]:
         paths: list[str | None] = [None] * items.height
         for item, item_id, given in items.filter(pl.col(column).is_not_null()).select("item", "item_id", column).rows():
@@ -42,8 +43,8 @@ def bring_media(items: pl.DataFrame, media: Path | None, folder: Path) -> tuple[
             if source is None:
                 lost.append({"file": given, "row": item, "column": column, "reason": "missing_file", "detail": item_id})
             else:
-                paths[item] = f"media/{column}/{item // 1000:03d}/{item}{source.suffix.lower()}"
-                copied |= _bring(source, folder / str(paths[item]))
+                paths[item - start] = f"media/{column}/{item // 1000:03d}/{item}{source.suffix.lower()}"
+                copied |= _bring(source, folder / str(paths[item - start]))
         items = items.with_columns(pl.Series(column, paths, dtype=pl.String))
     if copied:
         os.sync()  # once: one flush for each file would take most of the time

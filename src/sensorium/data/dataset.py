@@ -7,7 +7,7 @@ x, present = data.features("image")                   # float32 [I, d], bool [I]
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,19 @@ from sensorium.core.config import build
 from sensorium.core.errors import DataError
 from sensorium.core.files import digest, read_json, read_npy
 from sensorium.core.registry import did_you_mean
-from sensorium.data.schema import DESCRIPTION, FORMAT_VERSION, INTERACTIONS, ITEMS, REJECTED, USERS, DatasetInfo
+from sensorium.data.schema import (
+    DESCRIPTION,
+    FORMAT_VERSION,
+    GENERATIONS,
+    INTERACTIONS,
+    ITEMS,
+    REJECTED,
+    USERS,
+    DatasetInfo,
+    Generation,
+)
+
+_COUNTED = {INTERACTIONS: "interactions", ITEMS: "items", USERS: "users", REJECTED: "rejected"}
 
 
 class Features(NamedTuple):
@@ -38,10 +50,17 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """An open data set. Make one with `Dataset.open` or `sensorium.open_dataset`."""
+    """An open data set. Make one with `Dataset.open` or `sensorium.open_dataset`.
+
+    Attributes:
+        root: Its folder.
+        info: What `dataset.json` holds.
+        columns: Of a state before rows were appended (`earlier`): table -> the columns that it had; else None.
+    """
 
     root: Path
     info: DatasetInfo
+    columns: Mapping[str, Sequence[str]] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
@@ -60,6 +79,16 @@ class Dataset:
                 "update sensorium"
             )
         return cls(root, build(DatasetInfo, tree, source=str(root / DESCRIPTION)))
+
+    def earlier(self) -> list[Dataset]:
+        """Return what the data set was before rows were appended to it, the latest first.
+
+        Rows, users and items are only ever added at the end: an earlier state is the first rows of each table. Runs and
+        splits that were made on it find it again by its checksums.
+        """
+        files = sorted((self.root / GENERATIONS).glob("*.json"), reverse=True)
+        found = [build(Generation, read_json(file), source=str(file)) for file in files]
+        return [Dataset(self.root, past.info, past.columns) for past in found]
 
     # --- tables ---
 
@@ -108,7 +137,9 @@ class Dataset:
             raise DataError(
                 f"{path} cannot be read as Parquet, it may be truncated: {str(error).splitlines()[0]}"
             ) from None
-        return frame
+        if self.columns is None:
+            return frame
+        return frame.select(self.columns[name]).head(self.info.counts[_COUNTED[name]])
 
     # --- ids ---
 

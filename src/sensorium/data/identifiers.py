@@ -38,7 +38,7 @@ def encode_ids(rows: pl.LazyFrame, ids: dict[str, pl.Series]) -> pl.LazyFrame:
 
 
 def settle_ids(
-    ids: pl.Series, code: npt.NDArray[np.int32], more: pl.Series | None
+    ids: pl.Series, code: npt.NDArray[np.int32], more: pl.Series | None, known: pl.Series | None = None
 ) -> tuple[pl.Series, npt.NDArray[np.int32]]:
     """Return the ids that a data set keeps, and the rows' positions among them.
 
@@ -46,11 +46,16 @@ def settle_ids(
         ids: The distinct ids of the log, text [n].
         code: int32 [rows], positions in `ids` of the rows that stay.
         more: Further ids that belong to the data set although no row may have them.
+        known: Ids that have their place already, and keep it; new ones follow, in their own order. None = no such ids.
     """
     used = np.zeros(len(ids), dtype=bool)
     used[code] = True
     kept = ids.filter(pl.Series(used))
-    settled = sort_ids(kept if more is None else pl.concat([kept, more]))
+    named = kept if more is None else pl.concat([kept, more])
+    if known is None:
+        settled = sort_ids(named)
+    else:
+        settled = pl.concat([known, sort_ids(named.filter(~named.is_in(known.implode())))])
     moved = np.full(len(ids), -1, dtype=np.int32)
     moved[used] = kept.cast(pl.Enum(settled)).to_physical().to_numpy()
     return settled, moved[code]

@@ -10,7 +10,7 @@ and two imports of one input give the same bytes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +94,8 @@ def plan_import(path: str | Path, config: ImportConfig) -> ImportPlan:
         DataError: The source cannot be read.
     """
     path = Path(path)
-    with _explained(path):
-        reader, reading = _read(path, config)
+    with explained(path):
+        reader, reading = read_source(path, config)
         rows = reading.interactions.drop("row")
         facts = rows.select(
             rows=pl.len(), users=pl.col("user_id").n_unique(), items=pl.col("item_id").n_unique()
@@ -130,9 +130,9 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
     """
     path, out = Path(path), Path(out)
     with new_folder(out, overwrite=overwrite) as folder:
-        with _explained(path):
-            reader, reading = _read(path, config)
-            rows, ids, counts = _settle(reading, path, config)
+        with explained(path):
+            reader, reading = read_source(path, config)
+            rows, ids, counts = settle(reading, path, config)
             if config.weights is not None:
                 rows, notice = with_weights(rows, ids, Path(config.weights))
                 reading.notices.append(notice)
@@ -143,11 +143,11 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
         info = write_tables(
             folder,
             name=config.name or out.absolute().name,
-            source=_source(reader, reading, config),
+            source=describe_source(reader, reading, config),
             interactions=rows,
             items=items,
             users=users,
-            rejected=pl.concat([_rejected(reading), lost]),
+            rejected=pl.concat([rejected_rows(reading), lost]),
             counts={**reading.counts, **counts},
             licence=config.licence or reading.licence,
             sensitive=reading.sensitive,
@@ -164,7 +164,7 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what only shows while a lazy table is read into a message that names the source."""
     try:
         yield
@@ -172,7 +172,12 @@ def _explained(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def _read(path: Path, config: ImportConfig) -> tuple[Component, Reading]:
+def read_source(path: Path, config: ImportConfig) -> tuple[Component, Reading]:
+    """Return the reader and what it reads.
+
+    Raises:
+        DataError: There is no such file, or no reader for it.
+    """
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder")
     reader: Component | None = config.reader
@@ -192,15 +197,17 @@ def _types(table: pl.LazyFrame | None) -> dict[str, str]:
     return {} if table is None else {name: str(dtype) for name, dtype in table.collect_schema().items()}
 
 
-def _rejected(reading: Reading) -> pl.DataFrame:
+def rejected_rows(reading: Reading) -> pl.DataFrame:
+    """Return what the reader set aside, as `store.REJECTED_SCHEMA`."""
     return pl.concat([pl.DataFrame(schema=REJECTED_SCHEMA), *reading.rejected])
 
 
 def _by_reason(reading: Reading) -> dict[str, int]:
-    return dict(_rejected(reading).group_by("reason").len().sort("reason").iter_rows())
+    return dict(rejected_rows(reading).group_by("reason").len().sort("reason").iter_rows())
 
 
-def _source(reader: Component, reading: Reading, config: ImportConfig) -> Source:
+def describe_source(reader: Component, reading: Reading, config: ImportConfig) -> Source:
+    """Return where the data came from: reader, options and files with their checksums, and no folder."""
     options = {"reader": reader.tree(), **dump(config.model_copy(update={"reader": None}))}
     files = [SourceFile(name=file.name, sha256=sha256_file(file), bytes=file.stat().st_size) for file in reading.files]
     return Source(reader=reader.name, options=_without_paths(options), files=files)
@@ -220,10 +227,20 @@ def _without_paths(options: Any) -> Any:
 # --- rows ---
 
 
-def _settle(
-    reading: Reading, path: Path, config: ImportConfig
+def settle(
+    reading: Reading, path: Path, config: ImportConfig, known: Mapping[str, pl.Series] | None = None
 ) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, int]]:
-    """Return the rows that stay, in the file's order and with dense ids; the external ids; and what was left out."""
+    """Return the rows that stay, in the file's order and with dense ids; the external ids; and what was left out.
+
+    Args:
+        reading: What was read.
+        path: Of what, for messages.
+        config: The filters.
+        known: "user" and "item" -> external ids that have their place already; None = all ids are new.
+
+    Raises:
+        DataError: Nothing is left, or the reader broke the rules.
+    """
     ids = distinct_ids(reading.interactions)
     if any(known.has_nulls() for known in ids.values()):
         raise DataError(f"{path}: the reader gave rows without a user or an item: it must set them aside")
@@ -236,7 +253,7 @@ def _settle(
     for kind, table in (("user", reading.users), ("item", reading.items)):
         # items and users without a row are part of the catalogue, unless the rows alone say who belongs to it
         more = None if closed or table is None else table.select(f"{kind}_id").collect().to_series()
-        ids[kind], code = settle_ids(ids[kind], rows[kind].to_numpy(), more)
+        ids[kind], code = settle_ids(ids[kind], rows[kind].to_numpy(), more, None if known is None else known[kind])
         rows = rows.with_columns(pl.Series(kind, code))
     return rows, ids, counts
 

@@ -8,6 +8,7 @@ users.parquet           user int32 0..U-1 in order, user_id text, [attributes]
 rejected.parquet        what was set aside, with file, row, column and reason
 features/<folder>/      pooled.npy [I, d], present.npy bool [I], manifest.json
 splits/                 one table per split that was asked for
+generations/            what the data set was before rows were appended: 0000.json, ...
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ITEMS = "items.parquet"
 USERS = "users.parquet"
 REJECTED = "rejected.parquet"
 DESCRIPTION = "dataset.json"
+GENERATIONS = "generations"
 
 WEIGHT = "weight"
 """The column of interactions that says how far each row counts (`data.weights`)."""
@@ -78,3 +80,10 @@ class DatasetInfo(Config):
     features: dict[str, FeatureInfo] = Field({})
     planted: dict[str, Any] | None = None
     notices: list[str] = Field([])
+
+
+class Generation(Config):
+    """A data set before rows were appended: the first rows of its tables, by the columns that it had."""
+
+    info: DatasetInfo
+    columns: dict[str, list[str]] = Field(description="table -> its columns at the time")

@@ -193,14 +193,21 @@ def write_info(folder: Path, info: DatasetInfo) -> None:
     write_json(folder / DESCRIPTION, dump(info))
 
 
+@contextmanager
+def features_lock(root: Path) -> Iterator[None]:
+    """Hold the lock under which `dataset.json` is changed; others wait."""
+    (root / "features").mkdir(exist_ok=True)
+    with (root / "features" / ".lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def update_info(root: Path, change: Callable[[DatasetInfo], DatasetInfo]) -> Dataset:
     """Change `dataset.json` as it now stands on the disk, and return the data set as it then is.
 
     Another process that enters features at the same time waits, so that none of the changes is lost.
     """
-    (root / "features").mkdir(exist_ok=True)
-    with (root / "features" / ".lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with features_lock(root):
         info = change(Dataset.open(root).info)
         write_info(root, info)
     return Dataset(root, info)

@@ -72,6 +72,8 @@ class Origin:
             RunError: They are not what they were.
         """
         dataset = open_dataset(self.root if Path(self.root).is_dir() else self.dataset)
+        if tables_digest(dataset) != self.tables:  # rows may have been appended since
+            dataset = next((past for past in dataset.earlier() if tables_digest(past) == self.tables), dataset)
         if tables_digest(dataset) != self.tables:
             raise RunError(
                 f"the data set '{self.dataset}' ({dataset.root}) has other users, items or interactions than when this "
