@@ -96,18 +96,33 @@ def test_forward_pass_and_likelihood_against_all_paths(forget: float) -> None:
     right = np.array([answer for answers in sequences for answer in answers])
     chains = chains_of(sequence, np.zeros(7, dtype=np.int64), right)
     parameters = np.array(values)[None, :, None]
-    _, predicted = forward_pass(chains, parameters)
+    predicted = forward_pass(chains, parameters).predicted
     for index in range(3):
         entries = np.flatnonzero(sequence == index)
         for t, entry in enumerate(entries):
             before = sequences[index][:t]
             expected = brute_force([*before, 1], *values) / (brute_force(before, *values) if before else 1.0)
-            assert predicted[0, chains.place[entry], chains.chain[entry]] == pytest.approx(expected)
+            assert predicted[0, chains.entry[entry]] == pytest.approx(expected)
     counts, likelihood = expected_counts(chains, parameters)
     assert likelihood[0, 0] == pytest.approx(sum(np.log(brute_force(answers, *values)) for answers in sequences))
     assert counts[0, 2:4].sum() == pytest.approx(7)  # every answer was guessed, slipped or neither
     assert counts[0, 0].sum() == pytest.approx(3)
     assert counts[0, [1, 4]].sum() == pytest.approx(4)  # every step from one answer to the next
+
+
+def test_long_chains_stay_finite() -> None:
+    """Hundreds of equal answers make one of the states impossible to the last bit: nothing may overflow."""
+    right = np.concatenate([np.ones(500), np.zeros(1500), np.ones(1500), np.zeros(40)]).astype(np.int64)
+    chains = chains_of(np.zeros(len(right), dtype=np.int64), np.zeros(len(right), dtype=np.int64), right)
+    for values in ((0.5, 0.01, 0.02, 0.01, 0.0), (0.01, 0.5, 0.5, 1e-3, 0.2), (0.5, 0.1, 0.2, 0.1, 0.0)):
+        with np.errstate(all="raise", under="ignore"):
+            counts, likelihood = expected_counts(chains, np.array(values)[None, :, None])
+        assert np.isfinite(counts).all()
+        assert np.isfinite(likelihood).all()
+        assert counts[0, 2:4].sum() == pytest.approx(len(right))
+        passed = forward_pass(chains, np.array(values)[None, :, None])
+        assert ((passed.mastery >= 0) & (passed.mastery <= 1 + 1e-12)).all()
+        assert np.allclose(passed.mastery + passed.unmastered, 1, atol=1e-9)
 
 
 def test_every_step_of_the_fit_raises_the_posterior() -> None:

@@ -13,6 +13,8 @@ the places of the longest. Beta pseudo-counts keep skills with few rows sensible
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -30,24 +32,30 @@ PRIOR, LEARN, GUESS, SLIP, FORGET = range(5)
 PSEUDO = np.array([[1.0, 1.0], [0.5, 1.5], [2.0, 6.0], [1.0, 7.0], [0.5, 9.5]])  # of yes and no, by parameter
 LARGEST = 0.5  # of guess and slip
 EDGE = 1e-6
+TINY = 1e-300
 
 
 class Chains(NamedTuple):
-    """The answers of each (sequence, skill), padded, the longest first.
+    """The answers of each (sequence, skill), the longest first; all first answers, then all second ones, and so on.
+
+    At place t only the first chains have an answer, so that nothing is padded: memory is that of the answers.
 
     Attributes:
         skill: int64 [M].
-        right: float64 [T, M], 0 or 1.
-        active: int64 [T], how many chains have a row at each place; they are the first ones.
-        chain: int64 [m], which chain each entry is in.
-        place: int64 [m], and where.
+        right: float64 [m], 0 or 1.
+        bounds: int64 [T + 1]: answers of place t are bounds[t] .. bounds[t + 1] - 1, of the chains 0, 1, 2, ...
+        entry: int64 [m], where each given entry stands in this order.
     """
 
     skill: Ints
     right: Floats
-    active: Ints
-    chain: Ints
-    place: Ints
+    bounds: Ints
+    entry: Ints
+
+    def places(self) -> Iterator[tuple[slice, int]]:
+        """Yield, place by place, the answers there and their number."""
+        for begin, end in pairwise(self.bounds.tolist()):
+            yield slice(begin, end), end - begin
 
 
 def chains_of(sequence: Ints, skill: Ints, right: Ints) -> Chains:
@@ -62,32 +70,48 @@ def chains_of(sequence: Ints, skill: Ints, right: Ints) -> Chains:
     which = np.repeat(np.arange(len(start)), length)
     chain[order] = rank[which]
     place[order] = np.arange(len(group)) - start[which]
-    longest = int(length.max(initial=0))
-    table = np.zeros((longest, len(start)))
-    table[place, chain] = right
-    active = (length[:, None] > np.arange(longest)).sum(0) if longest else np.zeros(0, dtype=np.int64)
-    return Chains(skill[order][start][by_length], table, active, chain, place)
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(place))]).astype(np.int64)
+    entry = bounds[place] + chain
+    flat = np.empty(len(group))
+    flat[entry] = right
+    return Chains(skill[order][start][by_length], flat, bounds, entry)
 
 
-def forward_pass(chains: Chains, parameters: Floats) -> tuple[Floats, Floats]:
-    """Return the mastery before each answer and the predicted probability: float64 [..., T, M] each.
+class Passed(NamedTuple):
+    """What a forward pass knows before each answer, float64 [..., m] each.
+
+    The share that is not mastered is carried beside the mastery: after a run of right answers it is far below the
+    rounding of 1, and it is what a run of wrong ones brings back.
+    """
+
+    mastery: Floats
+    unmastered: Floats
+    predicted: Floats
+
+
+def forward_pass(chains: Chains, parameters: Floats) -> Passed:
+    """Follow all chains from their first answer to their last.
 
     Args:
-        chains: T places, M chains.
+        chains: M chains with m answers.
         parameters: float64 [..., 5, skills].
     """
     own = parameters[..., chains.skill]  # [..., 5, M]
-    shape = (*own.shape[:-2], *chains.right.shape)
-    mastery, predicted = np.zeros(shape), np.full(shape, 0.5)
-    level = own[..., PRIOR, :].copy()
-    for t, m in enumerate(chains.active):
-        now, (learn, guess, slip, forget) = level[..., :m], (own[..., k, :m] for k in range(1, 5))
-        p = now * (1 - slip) + (1 - now) * guess
-        mastery[..., t, :m], predicted[..., t, :m] = now, p
-        right = chains.right[t, :m]
-        after = np.where(right == 1, now * (1 - slip) / p, now * slip / (1 - p))
-        level[..., :m] = after * (1 - forget) + (1 - after) * learn
-    return mastery, predicted
+    shape = (*own.shape[:-2], len(chains.right))
+    passed = Passed(np.empty(shape), np.empty(shape), np.empty(shape))
+    level, rest = own[..., PRIOR, :].copy(), 1 - own[..., PRIOR, :]
+    for here, m in chains.places():
+        learn, guess, slip, forget = (own[..., k, :m] for k in range(1, 5))
+        right = chains.right[here] == 1
+        known, unknown = level[..., :m], rest[..., :m]
+        p = known * (1 - slip) + unknown * guess
+        passed.mastery[..., here], passed.unmastered[..., here], passed.predicted[..., here] = known, unknown, p
+        seen = np.where(right, p, known * slip + unknown * (1 - guess))
+        after = known * np.where(right, 1 - slip, slip) / seen
+        still = unknown * np.where(right, guess, 1 - guess) / seen
+        level[..., :m] = after * (1 - forget) + still * learn
+        rest[..., :m] = still * (1 - learn) + after * forget
+    return passed
 
 
 class BKT(Tracer):
@@ -189,12 +213,12 @@ class BKT(Tracer):
         rows = rows_of(batch)
         row, skill = self._entries(rows, batch.concepts.cpu().numpy())
         chains = chains_of(rows.sequence[row], skill, rows.right[row])
-        mastery, predicted = forward_pass(chains, self.parameters_by_skill.cpu().numpy())
+        passed = forward_pass(chains, self.parameters_by_skill.cpu().numpy())
         shape, where = batch.mask.shape, (torch.from_numpy(rows.sequence), torch.from_numpy(rows.position))
         size = np.maximum(np.bincount(row, minlength=len(rows.question)), 1)
         means = []
-        for values in (predicted, mastery):
-            each = values[chains.place, chains.chain]
+        for values in (passed.predicted, passed.mastery):
+            each = values[chains.entry]
             means.append(np.bincount(row, weights=each, minlength=len(rows.question)) / size)
         p = np.clip(means[0], EDGE, 1 - EDGE)
         logit, level = torch.zeros(shape), torch.zeros(shape)
@@ -221,39 +245,42 @@ def expected_counts(chains: Chains, parameters: Floats) -> tuple[Floats, Floats]
     """
     R, _, n_skills = parameters.shape
     own = parameters[..., chains.skill]  # [R, 5, M]
-    mastery, predicted = forward_pass(chains, parameters)  # [R, T, M]
+    passed = forward_pass(chains, parameters)  # [R, m]
     M = len(chains.skill)
     counts = np.zeros((R, 5, 2, M))
     likelihood = np.zeros((R, M))
-    beta = np.ones((2, R, M))  # of unmastered, mastered: scaled by the predicted probabilities of what follows
-    for t in range(len(chains.active) - 1, -1, -1):
-        m = int(chains.active[t])
+    # Smoothing from the end: what follows changes the odds of the next state by smoothed / predicted. Products of
+    # likelihoods (the usual backward pass) would overflow in chains of hundreds of answers.
+    follows = 0  # chains that have an answer at the next place
+    up, down = np.ones((R, M)), np.ones((R, M))  # there: smoothed / predicted, of mastered and unmastered
+    for here, m in reversed(list(chains.places())):
         learn, guess, slip, forget = (own[:, k, :m] for k in range(1, 5))
-        right, now, p = chains.right[t, :m], mastery[:, t, :m], predicted[:, t, :m]
-        seen = np.where(right == 1, p, 1 - p)
-        emit = np.stack([np.where(right == 1, guess, 1 - guess), np.where(right == 1, 1 - slip, slip)])
-        filtered = now * emit[1] / seen  # mastery after this answer
-        # beta here belongs to place t + 1 and includes its answer; where there is none it is 1
-        ahead = beta[:, :, :m]
-        xi01, xi00 = (1 - filtered) * learn * ahead[1], (1 - filtered) * (1 - learn) * ahead[0]
-        xi10, xi11 = filtered * forget * ahead[0], filtered * (1 - forget) * ahead[1]
-        total = xi01 + xi00 + xi10 + xi11
-        gamma = (xi10 + xi11) / total
-        follows = int(chains.active[t + 1]) if t + 1 < len(chains.active) else 0
-        counts[:, LEARN, 0, :follows] += (xi01 / total)[:, :follows]
-        counts[:, LEARN, 1, :follows] += (xi00 / total)[:, :follows]
-        counts[:, FORGET, 0, :follows] += (xi10 / total)[:, :follows]
-        counts[:, FORGET, 1, :follows] += (xi11 / total)[:, :follows]
-        counts[:, GUESS, 0, :m] += (1 - gamma) * right
-        counts[:, GUESS, 1, :m] += (1 - gamma) * (1 - right)
+        right = chains.right[here]
+        known, unknown = passed.mastery[:, here], passed.unmastered[:, here]
+        yes = right == 1
+        gamma = known * np.where(yes, 1 - slip, slip)  # mastered, and this answer
+        still = unknown * np.where(yes, guess, 1 - guess)
+        seen = gamma + still
+        gamma, still = gamma / seen, still / seen
+        if follows:
+            on = slice(0, follows)
+            f, g, to, back = gamma[:, on], still[:, on], learn[:, on], forget[:, on]
+            xi01, xi00 = g * to * up[:, on], g * (1 - to) * down[:, on]
+            xi10, xi11 = f * back * down[:, on], f * (1 - back) * up[:, on]
+            counts[:, LEARN, 0, on] += xi01
+            counts[:, LEARN, 1, on] += xi00
+            counts[:, FORGET, 0, on] += xi10
+            counts[:, FORGET, 1, on] += xi11
+            gamma[:, on], still[:, on] = xi10 + xi11, xi01 + xi00
+        counts[:, GUESS, 0, :m] += still * right
+        counts[:, GUESS, 1, :m] += still * (1 - right)
         counts[:, SLIP, 0, :m] += gamma * (1 - right)
         counts[:, SLIP, 1, :m] += gamma * right
         likelihood[:, :m] += np.log(seen)
-        if t == 0:
-            counts[:, PRIOR, 0], counts[:, PRIOR, 1] = gamma, 1 - gamma
-        after0 = (1 - learn) * ahead[0] + learn * ahead[1]
-        after1 = forget * ahead[0] + (1 - forget) * ahead[1]
-        beta[0, :, :m], beta[1, :, :m] = emit[0] * after0 / seen, emit[1] * after1 / seen
+        if here.start == 0:
+            counts[:, PRIOR, 0], counts[:, PRIOR, 1] = gamma, still
+        up[:, :m], down[:, :m] = gamma / np.maximum(known, TINY), still / np.maximum(unknown, TINY)
+        follows = m
     flat = counts.reshape(-1, M)
     summed: Floats = np.stack([np.bincount(chains.skill, weights=row, minlength=n_skills) for row in flat])
     by_skill: Floats = np.stack([np.bincount(chains.skill, weights=row, minlength=n_skills) for row in likelihood])
