@@ -17,13 +17,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from sensorium.core.config import Config
 from sensorium.encoders.base import EncoderCard
@@ -31,6 +29,9 @@ from sensorium.encoders.packaged.base import PackagedConfig
 from sensorium.encoders.packaged.pictures import EffLite0, EffLiteConfig
 from sensorium.encoders.packaged.sounds import YamNetConfig, YamNetEncoder
 from sensorium.encoders.packaged.texts import MiniLM, PackagedText
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TOP = 10
 Floats = npt.NDArray[np.float32]
@@ -43,6 +44,8 @@ def class_names() -> list[str]:
 
 def text_vectors(encoder: PackagedText, texts: Sequence[str], batch: int = 64) -> Tensor:
     """Return the vectors of texts, float32 [n, D], by a loaded text encoder."""
+    import torch
+
     with torch.inference_mode():
         parts = [
             encoder.forward(encoder.collate([encoder.preparer(text) for text in texts[start : start + batch]]))[1]
@@ -62,6 +65,8 @@ def combine(probabilities: Tensor, vectors: Tensor, top: int = TOP) -> Tensor:
     Returns:
         float32 [b, D].
     """
+    import torch
+
     weights, places = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
     return torch.einsum("bt,btd->bd", weights, vectors[places])
 

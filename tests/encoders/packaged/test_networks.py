@@ -13,7 +13,19 @@ from sensorium.core.errors import DataError
 from sensorium.encoders.packaged import efficientnet_lite, yamnet
 from sensorium.encoders.packaged.converters import dinov2_state, whisper_state
 from sensorium.encoders.packaged.efficientnet_lite import Block, EfficientNetLite0, SameConv, from_published_names
-from sensorium.encoders.packaged.yamnet import PAIRS, STEM, WIDTHS, YamNet, from_onnx
+from sensorium.encoders.packaged.sizes import (
+    EFFLITE_STAGES,
+)
+from sensorium.encoders.packaged.sizes import (
+    YAMNET_PAIRS as PAIRS,
+)
+from sensorium.encoders.packaged.sizes import (
+    YAMNET_STEM as STEM,
+)
+from sensorium.encoders.packaged.sizes import (
+    YAMNET_WIDTHS as WIDTHS,
+)
+from sensorium.encoders.packaged.yamnet import YamNet, from_onnx
 from sensorium.encoders.weights.onnx_file import Node, OnnxWeights, read_onnx
 
 
@@ -81,7 +93,7 @@ def test_published_names_cover_every_tensor_once() -> None:
         "project": "_project_conv",
         "project_norm": "_bn2",
     }
-    starts = np.cumsum([0, *(row[0] for row in efficientnet_lite.STAGES)])
+    starts = np.cumsum([0, *(row[0] for row in EFFLITE_STAGES)])
     published = {}
     for name, value in own.items():
         parts = name.split(".")

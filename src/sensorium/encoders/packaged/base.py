@@ -17,10 +17,9 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
 
 from sensorium.core.config import Config
 from sensorium.core.errors import DataError, require
@@ -30,6 +29,9 @@ from sensorium.encoders.packaged.sources import CONVERTER, PackagedWeights
 from sensorium.encoders.protocol import EncoderCard, LicenceCard, Preparer, WeightsCard
 from sensorium.encoders.weights.files import verify
 from sensorium.encoders.weights.store import is_converted, open_converted, weights_home
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODEL = "model.safetensors"
 PREP_VERSION = 1
@@ -170,7 +172,8 @@ class PackagedEncoder:
     def __init__(self, config: Any = None) -> None:
         self.config: Any = config if config is not None else self.Config()
         for library in self.needs:
-            require(library, extra="encoders", purpose=f"the encoder {self.weights.name}")
+            if find_spec(library) is None:  # looked for, not imported: that takes seconds
+                require(library, extra="encoders", purpose=f"the encoder {self.weights.name}")
         self._place = find(self.weights, self.config.weights, random=self.random)
         self.weights_hash = self._place.sha256
         self.card = self._card(self.config, self._place.source, "")

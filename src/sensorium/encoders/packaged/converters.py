@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from sensorium.core.errors import DataError, require
-from sensorium.core.files import read_json, sha256_file, write_json, write_safetensors
+from sensorium.core.files import write_json, write_safetensors
 from sensorium.encoders.packaged import efficientnet_lite, yamnet
+from sensorium.encoders.packaged.sizes import YAMNET_CLASSES
 from sensorium.encoders.packaged.sources import EFFLITE0, MPNET
 from sensorium.encoders.weights.ctranslate2 import as_float32, read_ctranslate2
 from sensorium.encoders.weights.e5s1 import read_e5s1
@@ -141,8 +142,8 @@ def yamnet_onnx(sources: Sources, folder: Path) -> None:
     write_safetensors(folder / MODEL, state, FORMAT)
     with _named(sources, "yamnet_class_map.csv").open(newline="", encoding="utf-8") as table:
         names = [row["display_name"] for row in csv.DictReader(table)]
-    if len(names) != yamnet.CLASSES:
-        raise DataError(f"YAMNet has {yamnet.CLASSES} classes, its table {len(names)}")
+    if len(names) != YAMNET_CLASSES:
+        raise DataError(f"YAMNet has {YAMNET_CLASSES} classes, its table {len(names)}")
     write_json(folder / CLASSES, names)
 
 
@@ -297,14 +298,3 @@ RECIPES: dict[str, Recipe] = {
     "dinov2_onnx": dinov2_onnx,
     "whisper_ctranslate2": whisper_ctranslate2,
 }
-
-
-def facts_of(folder: Path) -> dict[str, Any]:
-    """Return the settings of a converted folder, or nothing where its model has none."""
-    path = folder / SETTINGS
-    return dict(read_json(path)) if path.is_file() else {}
-
-
-def weights_hash(folder: Path) -> str:
-    """Return the SHA-256 of a folder's weights."""
-    return sha256_file(folder / MODEL)

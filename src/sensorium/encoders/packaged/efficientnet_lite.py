@@ -16,17 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-WIDTHS = tuple(stage[4] for stage in STAGES)
-STEM, HEAD, CLASSES = 32, 1280, 1000
+from sensorium.encoders.packaged.sizes import EFFLITE_HEAD as HEAD
+from sensorium.encoders.packaged.sizes import EFFLITE_STAGES as STAGES
+
+STEM, CLASSES = 32, 1000
 
 
 class SameConv(nn.Conv2d):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional
 
-from sensorium.encoders.packaged import efficientnet_lite, sources
+from sensorium.encoders.packaged import sources
 from sensorium.encoders.packaged.base import PackagedConfig, PackagedEncoder, load_own, load_pretrained
-from sensorium.encoders.packaged.efficientnet_lite import HEAD, WIDTHS, EfficientNetLite0
+from sensorium.encoders.packaged.sizes import EFFLITE_HEAD as HEAD
+from sensorium.encoders.packaged.sizes import EFFLITE_WIDTHS as WIDTHS
 from sensorium.encoders.preparing.image import Geometry, ImagePreparer
 from sensorium.encoders.preparing.video import FramePreparer
 from sensorium.encoders.protocol import Prepared
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sensorium.encoders.packaged.efficientnet_lite import EfficientNetLite0
 
 EFFLITE_MEAN, EFFLITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,6 +49,9 @@ class DinoConfig(PackagedConfig):
 
 def _pad_widths(states: Sequence[Tensor]) -> Tensor:
     """Stack [b, width] of several widths to [b, K, D], zero on the right."""
+    import torch
+    from torch.nn import functional
+
     widest = max(part.shape[1] for part in states)
     return torch.stack([functional.pad(part, (0, widest - part.shape[1])) for part in states], dim=1)
 
@@ -78,17 +84,21 @@ class EffLite0(PackagedEncoder):
         }
 
     def _build(self) -> nn.Module:
+        from sensorium.encoders.packaged import efficientnet_lite
+
         if self._place.folder is None:
             return efficientnet_lite.random_weights(0)
-        return load_own(EfficientNetLite0(), self.folder)
+        return load_own(efficientnet_lite.EfficientNetLite0(), self.folder)
 
     @property
     def network(self) -> EfficientNetLite0:
         """The module, as what it is."""
-        return cast(EfficientNetLite0, self.module)
+        return cast("EfficientNetLite0", self.module)
 
     def collate(self, items: Sequence[Prepared]) -> dict[str, Tensor]:
         """Stack pictures: `pixels` float32 [b, 3, 224, 224]."""
+        import torch
+
         return {"pixels": torch.stack([torch.from_numpy(item.arrays["pixels"]) for item in items])}
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -98,6 +108,8 @@ class EffLite0(PackagedEncoder):
 
     def tokens(self, batch: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
         """Return the positions of one stage [b, h w, width]; all of them are content."""
+        import torch
+
         for place, stage in enumerate(self.network.stage_maps(batch["pixels"])):
             if place == layer:
                 states = stage.flatten(2).transpose(1, 2).float()
@@ -140,6 +152,8 @@ class FramesEffLite0(EffLite0):
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return states [b, 7, 320] and vectors [b, 1280] (or [b, 2560]) of clips [b, T, 3, 224, 224]."""
+        import torch
+
         states, vectors = self._per_frame(batch)
         pooled = vectors.mean(1)
         if self.config.video_pool == "mean_diff":
@@ -155,6 +169,8 @@ class FramesEffLite0(EffLite0):
 
     def tokens(self, batch: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
         """Return one state per frame [b, T, width]."""
+        import torch
+
         states = self._per_frame(batch)[0][:, :, layer, : WIDTHS[layer]]
         return states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
 
@@ -195,22 +211,28 @@ class DinoFocus(PackagedEncoder):
 
     def collate(self, items: Sequence[Prepared]) -> dict[str, Tensor]:
         """Stack pictures: `pixels` float32 [b, 3, H, W]."""
+        import torch
+
         return {"pixels": torch.stack([torch.from_numpy(item.arrays["pixels"]) for item in items])}
 
     def _states(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the hidden states, the last one after the final norm."""
         found = list(self.module(pixel_values=batch["pixels"], output_hidden_states=True).hidden_states)
-        norm = cast(nn.Module, self.module.layernorm)
+        norm = cast("nn.Module", self.module.layernorm)
         found[-1] = norm(found[-1])
         return found
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return states [b, 13, 384] and vectors [b, 384]."""
+        import torch
+
         states = self._states(batch)
         vector = states[self.vector_layer][:, 1:].mean(1)
         return torch.stack([layer[:, 0] for layer in states], dim=1).float(), vector.float()
 
     def tokens(self, batch: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
         """Return class token and patches of one layer [b, 1 + patches, 384]; all of them are content."""
+        import torch
+
         states = self._states(batch)[layer].float()
         return states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.utils.rnn import pad_sequence
 
 from sensorium.core.files import read_json
-from sensorium.encoders.packaged import sources, yamnet
+from sensorium.encoders.packaged import sources
 from sensorium.encoders.packaged.base import PackagedConfig, PackagedEncoder, load_own, load_pretrained
-from sensorium.encoders.packaged.converters import CLASSES
-from sensorium.encoders.packaged.yamnet import WIDTHS, YamNet
+from sensorium.encoders.packaged.sizes import YAMNET_WIDTHS as WIDTHS
 from sensorium.encoders.preparing.audio import RATE, WhisperPreparer, YamNetPreparer
 from sensorium.encoders.protocol import Prepared
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sensorium.encoders.packaged.yamnet import YamNet
+
+CLASSES = "classes.json"
 
 
 class SoundConfig(PackagedConfig):
@@ -41,6 +43,8 @@ class WhisperConfig(SoundConfig):
 
 def _split(values: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     """Cut rows of windows [windows, ...] into items, by `pieces`."""
+    import torch
+
     return torch.split(values, batch["pieces"].tolist())
 
 
@@ -73,12 +77,14 @@ class YamNetEncoder(PackagedEncoder):
         }
 
     def _build(self) -> nn.Module:
-        return yamnet.random_weights(0) if self._place.folder is None else load_own(YamNet(), self.folder)
+        from sensorium.encoders.packaged import yamnet
+
+        return yamnet.random_weights(0) if self._place.folder is None else load_own(yamnet.YamNet(), self.folder)
 
     @property
     def network(self) -> YamNet:
         """The module, as what it is."""
-        return cast(YamNet, self.module)
+        return cast("YamNet", self.module)
 
     def class_names(self) -> list[str]:
         """Return the names of the 521 kinds of sound."""
@@ -86,11 +92,16 @@ class YamNetEncoder(PackagedEncoder):
 
     def collate(self, items: Sequence[Prepared]) -> dict[str, Tensor]:
         """Put patches end to end: `patches` float32 [windows, 1, 96, 64], `pieces` int64 [b]."""
+        import torch
+
         patches = torch.cat([torch.from_numpy(item.arrays["patches"]) for item in items])
         return {"patches": patches.unsqueeze(1), "pieces": torch.tensor([item.pieces for item in items])}
 
     def _windows(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return states [windows, 14, 1024] and vectors [windows, 1024] of every patch."""
+        import torch
+        from torch.nn import functional
+
         maps, vectors = self.network(batch["patches"])
         means = [stage.mean((2, 3)) for stage in maps]
         padded = torch.stack([functional.pad(part, (0, WIDTHS[-1] - part.shape[1])) for part in means], dim=1)
@@ -98,6 +109,8 @@ class YamNetEncoder(PackagedEncoder):
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return states [b, 14, 1024] and vectors [b, 1024]."""
+        import torch
+
         states, vectors = self._windows(batch)
         return (
             torch.stack([part.mean(0) for part in _split(states, batch)]),
@@ -111,12 +124,17 @@ class YamNetEncoder(PackagedEncoder):
 
     def logits(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return scores of 521 kinds of sound, means over patches, float32 [b, 521]."""
+        import torch
+
         scores = self.network.logits(self._windows(batch)[1])
         return torch.stack([part.mean(0) for part in _split(scores, batch)])
 
 
 def _padded(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Pad [n_i, D] on the right to [b, n, D], with the mask [b, n]."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
     lengths = torch.tensor([len(part) for part in parts], device=parts[0].device)
     states = pad_sequence(list(parts), batch_first=True)
     return states, torch.arange(states.shape[1], device=states.device) < lengths[:, None]
@@ -155,10 +173,12 @@ class WhisperTinyEn(PackagedEncoder):
         }
 
     def _build(self) -> nn.Module:
-        return cast(nn.Module, load_pretrained(self.folder, "WhisperModel").encoder)
+        return cast("nn.Module", load_pretrained(self.folder, "WhisperModel").encoder)
 
     def collate(self, items: Sequence[Prepared]) -> dict[str, Tensor]:
         """Windows end to end: `mel` float32 [windows, 80, 3000], `positions` int64 [windows], `pieces` int64 [b]."""
+        import torch
+
         return {
             "mel": torch.cat([torch.from_numpy(item.arrays["mel"]) for item in items]),
             "positions": torch.cat([torch.from_numpy(item.arrays["positions"]) for item in items]),
@@ -171,6 +191,8 @@ class WhisperTinyEn(PackagedEncoder):
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return states [b, 5, 384] and vectors [b, 384]."""
+        import torch
+
         states = self._states(batch)
         with_sound = torch.arange(states[0].shape[1], device=states[0].device) < batch["positions"][:, None]
         weights = (with_sound.float() / with_sound.sum(1, keepdim=True)).unsqueeze(1)  # [windows, 1, positions]
@@ -180,6 +202,8 @@ class WhisperTinyEn(PackagedEncoder):
 
     def tokens(self, batch: Mapping[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
         """Return the positions with sound of all windows, end to end, [b, n, 384], and the mask."""
+        import torch
+
         states = self._states(batch)[layer].float()
         windows = _split(states, batch)
         lengths = _split(batch["positions"], batch)

@@ -7,18 +7,19 @@ content and outweighs all others (SmolLM2: up to 1,400 against some 100): `pool_
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from sensorium.core.errors import ConfigError
+from sensorium.core.files import read_json
 from sensorium.encoders.packaged import sources
 from sensorium.encoders.packaged.base import PackagedConfig, PackagedEncoder, load_pretrained
-from sensorium.encoders.packaged.converters import facts_of
 from sensorium.encoders.preparing.text import TextPreparer
 from sensorium.encoders.protocol import Prepared
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class TextConfig(PackagedConfig):
@@ -87,7 +88,7 @@ class PackagedText(PackagedEncoder):
 
     def _build(self) -> nn.Module:
         model = load_pretrained(self.folder, self.architecture, **self.options)
-        told = facts_of(self.folder)
+        told = read_json(self.folder / "config.json")
         if (told["num_hidden_layers"], told["hidden_size"]) != self.sizes:
             raise ConfigError(
                 f"{self.folder} has {told['num_hidden_layers']} layers of width {told['hidden_size']}, "
@@ -97,6 +98,8 @@ class PackagedText(PackagedEncoder):
 
     def collate(self, items: Sequence[Prepared]) -> dict[str, Tensor]:
         """Pad on the right: `input_ids` and `attention_mask`, int64 [b, n]."""
+        import torch
+
         length = max(item.length for item in items)
         ids = torch.full((len(items), length), self.pad, dtype=torch.int64)
         mask = torch.zeros(len(items), length, dtype=torch.int64)
@@ -116,6 +119,8 @@ class PackagedText(PackagedEncoder):
 
     def _weights(self, mask: Tensor) -> Tensor:
         """Return how much each token counts, float32 [b, n], rows summing to 1."""
+        import torch
+
         places = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
         lengths = mask.sum(1, keepdim=True)
         if self.config.pooling == "cls":
@@ -128,6 +133,8 @@ class PackagedText(PackagedEncoder):
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return pooled states [b, K, D] and the vector, the pooled last layer, [b, D]."""
+        import torch
+
         weights = self._weights(batch["attention_mask"]).unsqueeze(1)  # [b, 1, n]
         pooled = torch.cat([weights @ states.float() for states in self._states(batch)], dim=1)
         return pooled, pooled[:, -1]

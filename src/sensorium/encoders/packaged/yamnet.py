@@ -15,21 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorium.core.errors import DataError
+from sensorium.encoders.packaged.sizes import YAMNET_CLASSES as CLASSES
+from sensorium.encoders.packaged.sizes import YAMNET_PAIRS as PAIRS
+from sensorium.encoders.packaged.sizes import YAMNET_STEM as STEM
 from sensorium.encoders.weights.onnx_file import Node, OnnxWeights
-
-PAIRS = (  # stride of the depthwise, width of the pointwise convolution
-    (1, 64),
-    (2, 128),
-    (1, 128),
-    (2, 256),
-    (1, 256),
-    (2, 512),
-    *((1, 512),) * 5,
-    (2, 1024),
-    (1, 1024),
-)
-STEM, CLASSES = 32, 521
-WIDTHS = (STEM, *(width for _, width in PAIRS))
 
 
 class PaddedConv(nn.Conv2d):
