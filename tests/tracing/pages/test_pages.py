@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -64,9 +65,7 @@ def test_a_point_of_the_history_sees_nothing_after_it(bundle, log):
     full = mastery(bundle, who, np.array([0, 3]))
     changed = log.response.copy()
     changed[20:25] = 1 - changed[20:25]
-    other = mastery(
-        bundle, learner(log.__class__(**{**log.__dict__, "response": changed}), "ada", bundle), np.array([0, 3])
-    )
+    other = mastery(bundle, learner(replace(log, response=changed), "ada", bundle), np.array([0, 3]))
     seen = full.after <= 20
     assert np.allclose(full.mean[seen], other.mean[seen], atol=1e-6)
     assert not np.allclose(full.mean[-1], other.mean[-1], atol=1e-6)
@@ -124,7 +123,7 @@ def test_review_names_a_concept_that_fell(bundle, log):
     fallen[-1, practised] = fallen[:-1, practised].min() - 3 * FELL
     rows = who.concepts_of(np.arange(25))[:, practised]
     last = np.flatnonzero(rows)[-1] + 1
-    lines = suggest(bundle, who, known.__class__(**{**known.__dict__, "mean": fallen}))
+    lines = suggest(bundle, who, replace(known, mean=fallen))
     reviews = [line for line in lines if line.rule == "review"]
     if last < 25:  # otherwise it was practised in the last row and cannot have fallen since
         assert reviews

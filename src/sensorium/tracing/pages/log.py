@@ -7,6 +7,7 @@ by ";", which make a question known that the model never met. CSV, TSV, JSON Lin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,16 @@ class Log:
         Raises:
             DataError: There is no such learner.
         """
-        rows = np.array([row for row, name in enumerate(self.student) if name == student], dtype=np.int64)
-        if not len(rows):
+        if student not in self._rows:
             raise DataError(f"there is no student '{student}'{did_you_mean(student, self.students())}")
-        return rows
+        return self._rows[student]
+
+    @cached_property
+    def _rows(self) -> dict[str, Ints]:
+        names, code = np.unique(np.array(self.student, dtype=np.str_), return_inverse=True)
+        order = np.argsort(code, kind="stable").astype(np.int64)
+        parts = np.split(order, np.cumsum(np.bincount(code, minlength=len(names)))[:-1])
+        return dict(zip(names.tolist(), parts, strict=True))
 
     def batch(self, question: Ints, response: Ints) -> TracingBatch:
         """Return sequences as a batch: int64 [B, T] each, without padding; what is open is 0."""

@@ -110,11 +110,11 @@ class _Part:
 def _parts(data: Answers, blocks: Blocks) -> Iterator[_Part]:
     order = np.argsort(blocks.history, kind="stable")
     lengths = np.minimum(blocks.history, LONGEST)
+    sizes = lengths[order] + 1  # they ascend, so that a part is as wide as its last block
     start = 0
     while start < len(order):
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * (lengths[order[stop]] + 1) <= _POSITIONS:
-            stop += 1
+        cells = np.arange(1, len(order) - start + 1) * sizes[start:]
+        stop = start + max(1, int(np.searchsorted(cells, _POSITIONS, side="right")))
         place = order[start:stop]
         yield _part(data, blocks, place, lengths[place])
         start = stop
