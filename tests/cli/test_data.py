@@ -69,6 +69,45 @@ def test_inspect_and_split(command: Command, shop: str):
     assert "did you mean 'shop'" in command("data", "inspect", "shpo").err
 
 
+def test_an_append_keeps_ids_and_says_what_is_new(command: Command, home: Path, log: Path, tmp_path: Path):
+    words = ["data", "import", log, "--out", tmp_path / "grown", "--column", "user_id=customer"]
+    assert command(*words).status == 0
+    later = tmp_path / "later.csv"
+    later.write_text("customer,item_id,timestamp\nnewcomer,03,99\nu00,new,100\n")
+    words[2] = later
+    said = command(*words, "--append")
+    assert said.status == 0
+    assert "2 rows added, 0 rows known, 1 new users, 1 new items" in said.out
+    assert Dataset.open(tmp_path / "grown").user_ids()[-1] == "newcomer"
+    assert "0 rows added, 2 rows known" in command(*words, "--append").out
+    assert "rows before append 1" in command("data", "inspect", tmp_path / "grown").out
+    assert "exclude each other" in command(*words, "--append", "--overwrite").err
+    assert "no data set to append to" in command(*words[:4], tmp_path / "none", *words[5:], "--append").err
+
+
+def test_get_from_a_folder_and_without_a_network(command: Command, home: Path, tmp_path: Path):
+    (tmp_path / "files").mkdir()
+    assert "did you mean 'movielens-1m'" in command("data", "get", "movielens-1").err
+    assert "not fetched by a program" in command("data", "get", "yelp").err
+    (tmp_path / "files" / "ml-1m.zip").write_bytes(b"another file")
+    said = command("data", "get", "movielens-1m", "--from", tmp_path / "files")
+    assert said.status == 2
+    assert "c4d9eecfca2ab87c1945afe126590906 is published" in said.err
+    ratings = "A1YJEY40YUW4SE,B000052YPE,5.0,1391040000"
+    (tmp_path / "files" / "reviews_Beauty_5.json.gz").write_text(ratings)
+    assert (
+        "no meta_Beauty.json.gz here" in command("data", "get", "amazon-2014-Beauty", "--from", tmp_path / "files").err
+    )
+    assert "above 0" in command("data", "get", "yelp", "--max-size", "0").err
+
+
+def test_the_page_of_inspect(command: Command, shop: str, tmp_path: Path):
+    said = command("data", "inspect", shop, "--html", tmp_path / "shop.html")
+    assert said.status == 0
+    assert f"page: {tmp_path / 'shop.html'}" in said.out
+    assert "The long tail" in (tmp_path / "shop.html").read_text()
+
+
 def test_generate_and_encode(command: Command, home: Path, tmp_path: Path):
     out = tmp_path / "demo"
     words = ["--users", "30", "--items", "60", "--seed", "3", "--set", "min_rows=9"]

@@ -1,4 +1,4 @@
-"""`sensorium data import | inspect | split | generate`: data sets in, and what is in them."""
+"""`sensorium data get | import | inspect | split | generate`: data sets in, and what is in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sensorium.core.errors import ConfigError
 if TYPE_CHECKING:
     from sensorium.data.importing import ImportPlan
 
-group = typer.Typer(help="Import, inspect, split and generate data sets.", rich_markup_mode=None)
+group = typer.Typer(help="Get, import, inspect, split and generate data sets.", rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
@@ -48,11 +48,13 @@ def import_data(
     licence: str | None = typer.Option(None, "--licence", help="terms of the data, in a few words"),
     settings: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="any other key: reader.variant=ml100k+"),
     overwrite: bool = typer.Option(False, "--overwrite", help="replace a data set that is there"),
+    append: bool = typer.Option(False, "--append", help="add to a data set that is there: every id stays"),
     dry_run: bool = typer.Option(False, "--dry-run", help="show columns, first rows and counts; write nothing"),
 ) -> None:
     """Import a log of interactions, with tables of items and users where they exist.
 
-    In Python: sensorium.data.importing.import_dataset("log.csv", "shop", ImportConfig()).
+    In Python: sensorium.data.importing.import_dataset("log.csv", "shop", ImportConfig()), and to add to a data set
+    sensorium.data.appending.append_to_dataset("later.csv", "shop", ImportConfig()).
     """
     from sensorium.core.config import apply_overrides, build
     from sensorium.data.catalogue import datasets_home
@@ -77,11 +79,59 @@ def import_data(
     if dry_run:
         _show_plan(plan_import(path, config))
         return
+    if append and overwrite:
+        raise ConfigError("--append and --overwrite exclude each other: add to the data set, or replace it")
     target = out if out is not None else datasets_home() / (name or path.name.split(".")[0])
+    if append:
+        _append(path, target, config)
+        return
     dataset = import_dataset(path, target, config, overwrite=overwrite)
     counts = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in dataset.info.counts.items())
     say(f"{dataset.root}: {counts}")
     for notice in dataset.info.notices:
+        say(f"note: {notice}")
+
+
+def _append(path: Path, target: Path, config: Any) -> None:
+    from sensorium.data.appending import append_to_dataset
+
+    grown = append_to_dataset(path, target, config)
+    counts = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in grown.counts.items())
+    say(f"{grown.dataset.root}: {counts}")
+    for notice in grown.notices:
+        say(f"note: {notice}")
+
+
+@group.command("get")
+def get_data(
+    name: str = typer.Argument(..., metavar="NAME", help="movielens-1m, amazon-2023-All_Beauty, microlens-50k, ..."),
+    source: str | None = typer.Option(
+        None, "--from", metavar="PATH", help="a file or folder fetched elsewhere, or the https address of a mirror"
+    ),
+    out: Path | None = typer.Option(None, "--out", metavar="FOLDER", help="default: NAME in the data home"),
+    max_size: float = typer.Option(8.0, "--max-size", metavar="GB", help="the most that is fetched, and unpacked"),
+    files_only: bool = typer.Option(False, "--files-only", help="fetch, check and unpack; import nothing"),
+    overwrite: bool = typer.Option(False, "--overwrite", help="replace a data set that is there"),
+) -> None:
+    """Fetch a public data set from its publisher, check it, and import it.
+
+    A download that was cut off goes on where it ended. In Python: sensorium.data.getting.get_dataset("movielens-1m").
+    """
+    from sensorium.data.getting import get_dataset
+
+    if max_size <= 0:
+        raise ConfigError(f"--max-size {max_size:g}: a number of GB above 0 is needed")
+    got = get_dataset(
+        name, source=source, out=out, import_it=not files_only, overwrite=overwrite, max_bytes=int(max_size * 1024**3)
+    )
+    for notice in got.notices:
+        say(notice)
+    if got.dataset is None:
+        say(f"files: {got.folder}")
+        return
+    counts = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in got.dataset.info.counts.items())
+    say(f"{got.dataset.root}: {counts}")
+    for notice in got.dataset.info.notices:
         say(f"note: {notice}")
 
 
@@ -126,21 +176,27 @@ def _show_plan(plan: ImportPlan) -> None:
 
 
 @group.command("inspect")
-def inspect_data(data: str = typer.Argument(..., metavar="DATASET", help="folder or name of a data set")) -> None:
+def inspect_data(
+    data: str = typer.Argument(..., metavar="DATASET", help="folder or name of a data set"),
+    html: Path | None = typer.Option(None, "--html", metavar="FILE", help="write the page too, with plots and media"),
+) -> None:
     """Show what is in a data set: counts, the long tail, times, content, what was set aside, what was planted.
 
-    In Python: sensorium.data.inspecting.inspect(dataset).
+    In Python: sensorium.data.inspecting.inspect(dataset), and for the page
+    sensorium.data.inspecting_page.write_inspection(dataset, "page.html").
     """
     from sensorium.data.catalogue import open_dataset
     from sensorium.data.inspecting import inspect
 
-    found = inspect(open_dataset(data))
+    dataset = open_dataset(data)
+    found = inspect(dataset)
     facts = [[kind.replace("_", " "), f"{count:,}"] for kind, count in found.counts.items()]
     facts += [
         ["density", f"{found.density:.4%}"],
         ["rows of the most popular tenth of the items", f"{found.head_share:.1%}"],
         ["repeated pairs", f"{found.repeated_pairs:,}"],
         ["licence", found.licence or "not stated"],
+        *([f"rows before append {number}", f"{rows:,}"] for number, rows in enumerate(found.earlier, start=1)),
     ]
     if found.span is not None:
         facts += [["time", " to ".join(found.span)], ["rows that share user and time", f"{found.tied_share:.1%}"]]
@@ -150,15 +206,25 @@ def inspect_data(data: str = typer.Argument(..., metavar="DATASET", help="folder
         for share in found.rows_per_user
     ]
     show_table(["quantile", "rows per user", "rows per item"], quantiles, numbers=("rows per user", "rows per item"))
+    whole = {"items with": found.counts["items"]}
     for title, counts in (("items with", found.coverage), ("set aside", found.rejected), *found.sensitive.items()):
         if counts:
-            show_table([title, ""], [[kind, f"{count:,}"] for kind, count in counts.items()], numbers=("",))
+            total = max(whole.get(title, sum(counts.values())), 1)
+            shares = [[kind, f"{count:,}", f"{count / total:.1%}"] for kind, count in counts.items()]
+            show_table([title, "", "share"], shares, numbers=("", "share"))
+    if found.features:
+        made = [[name, str(dim), made_by] for name, (dim, _, made_by) in found.features.items()]
+        show_table(["features", "width", "made by"], made, numbers=("width",))
     if found.planted is not None:
         show_table(["planted", ""], [[key, str(value)] for key, value in found.planted.items()])
     sample = [[row["item_id"], row["title"], str(row["rows"])] for row in found.sample.iter_rows(named=True)]
     show_table(["item", "title", "rows"], sample, numbers=("rows",), title="items, from popular to rare")
     for notice in found.notices:
         say(f"note: {notice}")
+    if html is not None:
+        from sensorium.data.inspecting_page import write_inspection
+
+        say(f"page: {write_inspection(dataset, html, found)}")
 
 
 @group.command("split")

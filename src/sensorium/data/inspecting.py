@@ -13,6 +13,7 @@ from sensorium.data.dataset import Dataset
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 SAMPLE = 12  # items that are shown
+SHOWN_REJECTED = 20  # rows that were set aside
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,13 @@ class Inspection:
         rejected: By reason, what the import set aside.
         sensitive: By sensitive column, the number of users of each class.
         planted: What is known of a made world, and the share of planted noise, or None.
-        sample: Some items: id, title and picture, spread over the popularity.
+        sample: Some items: id, title, media and rows, spread over the popularity.
         notices: Sentences that people should read.
+        popularity: int64 [I], rows of each item, most first: the long tail.
+        months: Rows by month ("2001-09"), oldest first; empty without time.
+        features: By feature set: its width, the items that have it, and what made it ("unknown" where nobody said).
+        rejected_rows: The first rows that were set aside: file, row, column, reason, detail.
+        earlier: Rows of each state before rows were appended, the oldest first.
     """
 
     name: str
@@ -54,6 +60,11 @@ class Inspection:
     planted: dict[str, Any] | None
     sample: pl.DataFrame
     notices: list[str]
+    popularity: np.ndarray[Any, np.dtype[np.int64]]
+    months: dict[str, int]
+    features: dict[str, tuple[int, int, str]]
+    rejected_rows: pl.DataFrame
+    earlier: list[int]
 
 
 def inspect(dataset: Dataset) -> Inspection:
@@ -82,6 +93,13 @@ def inspect(dataset: Dataset) -> Inspection:
         planted=_planted(dataset, rows, columns),
         sample=_sample(dataset, per_item),
         notices=list(dataset.info.notices),
+        popularity=popular,
+        months=_months(rows) if "timestamp" in columns else {},
+        features={
+            name: (info.dim, info.present, _made_by(info.provenance)) for name, info in dataset.info.features.items()
+        },
+        rejected_rows=dataset.rejected().head(SHOWN_REJECTED).collect(),
+        earlier=[past.n_interactions for past in reversed(dataset.earlier())],
     )
 
 
@@ -100,6 +118,20 @@ def _span(rows: pl.LazyFrame) -> tuple[str, str]:
     moment = pl.from_epoch("timestamp", time_unit="ms")
     first, last = rows.select(moment.min().alias("first"), moment.max().alias("last")).collect().row(0)
     return first.date().isoformat(), last.date().isoformat()
+
+
+def _months(rows: pl.LazyFrame) -> dict[str, int]:
+    month = pl.from_epoch("timestamp", time_unit="ms").dt.strftime("%Y-%m").alias("month")
+    return dict(rows.group_by(month).len().sort("month").collect(engine="streaming").iter_rows())
+
+
+def _made_by(provenance: Any) -> str:
+    """Return what made a feature set, in a few words."""
+    if not isinstance(provenance, dict):
+        return str(provenance)
+    encoder = provenance.get("encoder", "unknown")
+    name = encoder.get("name", "unknown") if isinstance(encoder, dict) else str(encoder)
+    return f"{name} ({provenance['file']})" if "file" in provenance else name
 
 
 def _tied_share(rows: pl.LazyFrame, n: int) -> float:
@@ -133,19 +165,19 @@ def _planted(dataset: Dataset, rows: pl.LazyFrame, columns: list[str]) -> dict[s
 
 
 def _sample(dataset: Dataset, per_item: np.ndarray[Any, np.dtype[np.int64]]) -> pl.DataFrame:
-    """Return items at equal steps of the popularity order: item, item_id, title, rows, image."""
+    """Return items at equal steps of the popularity order: item, item_id, title, rows, image, audio, video."""
     order = np.argsort(-per_item, kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, min(SAMPLE, len(order))).astype(np.int64))]
     columns = dataset.items().collect_schema().names()
-    pictures = (
-        dataset.items().select("image").collect()["image"] if "image" in columns else pl.Series([None] * len(order))
-    )
+    content = [name for name in ("description", *MEDIA) if name in columns]
+    known = dataset.items().select(content).collect() if content else pl.DataFrame()
+    empty = pl.Series([None] * len(chosen), dtype=pl.String)
     return pl.DataFrame(
         {
             "item": chosen,
             "item_id": dataset.item_ids().gather(chosen),
             "title": dataset.titles().gather(chosen),
             "rows": per_item[chosen],
-            "image": pictures.gather(chosen),
+            **{name: known[name].gather(chosen) if name in content else empty for name in ("description", *MEDIA)},
         }
     )
