@@ -163,7 +163,7 @@ class HubEncoder(ABC):
     def describe(cls, config: Any) -> EncoderCard:
         """Return the card, from what is known or from small files on this machine; opens no connection."""
         known = cls.known if cls.known is not None and config.id == cls.known.id else None
-        missing = _missing_package()
+        missing = missing_package()
         here = not missing and hub_weights.is_here(config.id, config.revision, config.weights)
         shape = None
         if here:
@@ -251,7 +251,7 @@ class HubEncoder(ABC):
         import torch
 
         cls = getattr(transformers, self.family.cls)
-        with _quiet(transformers):
+        with quiet(transformers):
             if self.found.source == "random":
                 own = cls.config_class.from_pretrained(self.found.folder, **self._model_options())
                 with torch.random.fork_rng(devices=[]):
@@ -297,7 +297,7 @@ class HubEncoder(ABC):
             batch = self._placed(batch)
             output = self.run(batch)
             widest = max(self.layer_dims)
-            states = [_widened(self.pool(hidden, output.mask), widest) for hidden in output.hidden]
+            states = [widened(self.pool(hidden, output.mask), widest) for hidden in output.hidden]
             pooled = over_pieces(torch.stack(states, 1), batch.get("pieces"))
             return pooled, self._vectors(output.vector, batch.get("pieces"))
 
@@ -377,7 +377,8 @@ def _joined(hidden: Tensor, mask: Tensor, pieces: Tensor | None) -> tuple[Tensor
     return pad_sequence(rows, batch_first=True), pad_sequence(masks, batch_first=True)
 
 
-def _widened(states: Tensor, width: int) -> Tensor:
+def widened(states: Tensor, width: int) -> Tensor:
+    """Pad states on the right with zeros to a width."""
     import torch.nn.functional as F  # noqa: N812 - the field's name
 
     return F.pad(states, (0, width - states.shape[-1])) if states.shape[-1] < width else states
@@ -409,7 +410,7 @@ def _true_float32() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """No load report and no bar: what is missing is refused by name, what is too much is no business of ours."""
     talk = transformers.utils.logging
     before, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
@@ -423,7 +424,7 @@ def _quiet(transformers: Any) -> Iterator[None]:
             talk.enable_progress_bar()
 
 
-def _missing_package() -> str:
+def missing_package() -> str:
     """Return why transformers cannot be used, or nothing; imports nothing."""
     from importlib.util import find_spec
 
