@@ -1,7 +1,7 @@
 """timm's image models: an extra of its own, imported only when one is asked for.
 
 timm requires torchvision, and does not import without it. PyPI's torchvision beside a CPU build of torch breaks the
-image models of transformers as well, so nothing here installs it. Where a torchvision that matches the torch is present,
+image models of transformers as well, so nothing here installs it. Where a torchvision that matches the torch is there,
 any model of timm works whose weights lie in a folder (`config.json`, `model.safetensors`) or in the Hub's cache.
 States are the outputs of timm's feature stages, the vector is its pooled output.
 """
