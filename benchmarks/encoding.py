@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/encoding.py throughput DATASET ENCODER [--items 1024] [--workers 1] [--field F]
     OMP_NUM_THREADS=1 python benchmarks/encoding.py epoch DATASET ENCODER [--epochs 5]
+    OMP_NUM_THREADS=1 python benchmarks/encoding.py epoch noise 20825x13x768     # a cache of I x K x D
     OMP_NUM_THREADS=1 python benchmarks/encoding.py check DATASET ENCODER      # a second call, in a process of its own
 
 throughput   items per second of `encode` with decoding processes, end to end but for loading the model, over items per
@@ -28,15 +29,17 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import polars as pl
 import torch
 
-from sensorium.core.files import json_line
+from sensorium.core.files import json_line, write_npy, write_parquet
 from sensorium.core.rundir import machine_class
 from sensorium.data.catalogue import open_dataset
 from sensorium.data.dataset import Dataset
-from sensorium.encoders.cache import engine
+from sensorium.encoders.cache import commit, engine, layout
 from sensorium.encoders.cache.chunks import CHUNK, Runner
 from sensorium.encoders.cache.job import Job, Options, prepare_job
+from sensorium.encoders.cache.layout import Shape
 from sensorium.encoders.cache.states import HiddenStates, open_states
 from sensorium.encoders.cache.target import Target
 from sensorium.encoders.encode import _component, encode
@@ -134,13 +137,41 @@ def epoch_seconds(states: HiddenStates, seed: int) -> float:
     return time.perf_counter() - begun
 
 
+def synthetic(folder: Path, items: int, layers: int, dim: int) -> Path:
+    """A cache of that size, filled with noise, as an encoder would have left it."""
+    folder.mkdir()
+    shape = Shape(layers, dim, dim)
+    for name, (kind, size) in shape.of(items).items():
+        layout.create(folder / name, kind, size)
+        if name in (layout.STATES, layout.PRESENT):
+            array = layout.open_array(folder / name, kind, size, write=True)
+            draw = np.random.default_rng(0)
+            for start in range(0, items, 1024):
+                part = array[start : start + 1024]
+                part[:] = draw.standard_normal(part.shape, dtype=np.float32) if name == layout.STATES else True
+            layout.flush(array)
+    write_npy(folder / layout.SCALE, np.ones(layers, dtype=np.float32))
+    write_parquet(folder / "rejected.parquet", pl.DataFrame(schema=commit.REJECTED))
+    head = {"layers": list(range(layers)), "layer_dims": [dim] * layers, "encoder": "noise"}
+    commit._write_manifest(folder, head, shape, items, 1.0)
+    return folder
+
+
 def epoch(arguments: argparse.Namespace) -> dict[str, Any]:
-    dataset = encode(open_dataset(arguments.dataset), arguments.encoder, options=Options(workers=1))
-    folder = _folder(dataset, arguments.encoder)
+    with tempfile.TemporaryDirectory() as scratch:
+        if arguments.dataset == "noise":
+            folder = synthetic(Path(scratch) / "noise", *map(int, arguments.encoder.split("x")))
+        else:
+            dataset = encode(open_dataset(arguments.dataset), arguments.encoder, options=Options(workers=1))
+            folder = _folder(dataset, arguments.encoder)
+        return _epoch(folder, arguments.epochs)
+
+
+def _epoch(folder: Path, epochs: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"disk": [], "memory": []}
     with open_states(folder, resident="never") as disk, open_states(folder, resident="auto") as memory:
         size = memory._states.numel() * 2
-        for number in range(arguments.epochs + 1):
+        for number in range(epochs + 1):
             for name, states in (("disk", disk), ("memory", memory)):
                 took = epoch_seconds(states, number)
                 if number:  # the first one warms both

@@ -116,7 +116,10 @@ def _encoder_row(entry: registry.Entry) -> list[str]:
     target, problem = _load(entry)
     if problem:
         return [entry.name, problem, "", "", "", "", "", "no", "", _package(entry)]
-    card = target.describe(target.Config()) if hasattr(target, "describe") else target.card
+    try:
+        card = target.describe(target.Config()) if hasattr(target, "describe") else target.card
+    except SensoriumError as error:
+        return [entry.name, _summary(target), "", "", "", "", "", "no", str(error), _package(entry)]
     widths = [str(width) for width in dict.fromkeys(card.layer_dims)]
     shown = widths[0] if len(widths) == 1 else f"{widths[0]} to {widths[-1]}" if widths else ""
     return [

@@ -212,7 +212,8 @@ def describe_origin(provenance: Mapping[str, Any] | str) -> str:
     encoder, fields = provenance.get("encoder"), provenance.get("fields")
     if encoder is None:
         return ", ".join(f"{key} {value}" for key, value in provenance.items())
-    return f"{encoder} of {', '.join(fields)}" if fields else str(encoder)
+    said = f"{encoder} of {', '.join(fields)}" if fields else str(encoder)
+    return f"{said}, RANDOM WEIGHTS: untrained" if provenance.get("untrained") else said
 
 
 def describe_split(split: Mapping[str, Any]) -> str:

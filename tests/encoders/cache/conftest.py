@@ -31,7 +31,7 @@ def count() -> None:
     tiny_encoder.TinyText.forwarded = tiny_encoder.TinyText.loads = 0
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def tiny() -> Iterator[None]:
     """Register the tiny encoders."""
     with (

@@ -15,6 +15,7 @@ from sensorium.encoders.cache.job import Options
 from sensorium.encoders.cache.states import StaleCache, open_states
 from sensorium.encoders.encode import encode
 from sensorium.encoders.protocol import FoundationEncoder, Preparer
+from sensorium.experiments.finished import describe_origin
 
 from .conftest import arrays, cache_of, tiny_image, tiny_text, words
 
@@ -100,6 +101,7 @@ def test_features_are_read_as_given_ones(catalogue: Catalogue) -> None:
     assert x.shape == (21, 8)
     assert present.sum() == 20
     provenance = dataset.info.features["text"].provenance
+    assert describe_origin(provenance) == "tiny-text of title, RANDOM WEIGHTS: untrained"
     assert provenance["encoder"] == "tiny-text"
     assert provenance["untrained"] is True
     with open_states("text", dataset=dataset) as states:

@@ -69,7 +69,7 @@ def test_large_items_wait_in_small_numbers(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_items_that_kill_or_hang_cost_themselves(catalogue: Catalogue) -> None:
     texts = [*words(60), "DIE now", *words(40, seed=1), "HANG on"]
-    dataset = encode(catalogue(title=texts), tiny_text(), options=Options(workers=2, seconds=1))
+    dataset = encode(catalogue(title=texts), tiny_text(), options=Options(workers=2, seconds=4))
     rejected = read_parquet(cache_of(dataset) / "rejected.parquet")
     assert dict(zip(rejected["item"], rejected["reason"], strict=True)) == {60: "worker_died", 101: "timeout"}
     assert dataset.features("text").present.sum() == 100

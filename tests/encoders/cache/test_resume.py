@@ -312,6 +312,8 @@ APPLYING = [
     (commit, "write_npy", 3),
     (commit, "write_parquet", 1),
     (commit, "write_json", 2),
+    (commit, "discard", 1),
+    (shutil, "rmtree", 1),
     (shutil, "rmtree", 2),
 ]
 

@@ -7,7 +7,6 @@ killed anywhere is finished by the next one; before the first step the old cache
 
 from __future__ import annotations
 
-import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from sensorium.core.files import read_json, read_npy, read_parquet, write_json, 
 from sensorium.encoders.cache import layout
 from sensorium.encoders.cache.keys import array_hash
 from sensorium.encoders.cache.layout import DIGEST, NOTES, NOTES_FILE, POOLED, PRESENT, SCALE, STATES, Shape
-from sensorium.encoders.cache.target import Target
+from sensorium.encoders.cache.target import Target, discard
 
 FORMAT_VERSION = 1
 MANIFEST, PATCH = "manifest.json", "patch"
@@ -87,7 +86,7 @@ def apply_patch(folder: Path, item_ids: list[str]) -> None:
     _write_rejected(folder, patch, kept, item_ids)
     patch.close()
     _write_manifest(folder, patch.head, patch.shape, n, patch.pooled_scale)
-    shutil.rmtree(folder / PATCH)
+    discard(folder / PATCH)
 
 
 def _copy_rows(path: Path, patch: Target, name: str, kind: str, size: tuple[int, ...]) -> None:

@@ -7,7 +7,6 @@ later ones       the work list is every item whose digest differs, written to pa
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,7 +24,7 @@ from sensorium.encoders.cache.commit import PATCH, manifest_of
 from sensorium.encoders.cache.job import Job, head_of, open_folder
 from sensorium.encoders.cache.layout import DIGEST, SCALE, Shape
 from sensorium.encoders.cache.reporting import Reporter
-from sensorium.encoders.cache.target import Rows, Target, require_device
+from sensorium.encoders.cache.target import Rows, Target, discard, require_device
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ def run(job: Job) -> None:
         while len(rows := work_list(job, retry=retry)):
             _patch(job, rows)
             did, retry = True, False
-        shutil.rmtree(job.folder / PATCH, ignore_errors=True)  # one that was applied when its process was killed
+        discard(job.folder / PATCH)  # one that was applied when its process was killed
         if did:
             record(job, time.monotonic() - started)
     if not did:
@@ -59,7 +58,7 @@ def recover(job: Job) -> None:
         return
     if not manifest["complete"]:
         commit.apply_patch(job.folder, job.item_ids)
-    elif (job.folder / "plan.json").is_file():  # killed between the manifest and the sweeping
+    else:  # a process may have been killed between the manifest and the sweeping
         Target(job.folder, np.empty(0, dtype=np.int64), None, {}).sweep()
 
 
@@ -120,7 +119,7 @@ def _patch(job: Job, rows: Rows) -> None:
     if target is not None and fresh and len(target.rows) < target.head["items"]:
         target = None
     if target is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         target = Target(folder, rows, None, head)
     fill(job, target, target.pending(), headroom, None if fresh else inherited_from(job, manifest))
     target.close()

@@ -32,7 +32,7 @@ from sensorium.encoders.cache.engine import (
     work_list,
 )
 from sensorium.encoders.cache.job import Job, head_of, open_folder
-from sensorium.encoders.cache.target import Rows, Target
+from sensorium.encoders.cache.target import Rows, Target, discard
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,8 @@ def shard_plan(job: Job) -> tuple[Rows, float, Inherited | None]:
     if not manifest["complete"]:
         raise DataError(f"{job.folder} is half-way through a change: run encode without --shard once")
     headroom = float(job.options.headroom or manifest["headroom"])
-    return work_list(job), headroom, None if rescales(job, manifest) else inherited_from(job, manifest)
+    # What was set aside is not tried again here: two shards might not agree on what can be decoded by now.
+    return work_list(job, retry=False), headroom, None if rescales(job, manifest) else inherited_from(job, manifest)
 
 
 def merge(job: Job) -> None:
@@ -103,11 +104,12 @@ def merge(job: Job) -> None:
         folder, length = (job.folder, len(job.item_ids)) if first else (job.folder / PATCH, None)
         target = Target(folder, rows, length, head_of(job, headroom))
         target.begin(shards[0].shape, shards[0].scale, shards[0].pooled_scale)
+        rejected = {row["item"]: row for shard in shards for row in shard.rejected()}
         for chunk in range(target.n_chunks):
             shard = shards[chunk % len(shards)]
             parts = {name: shard.take(chunk, name) for name in target.shape.of(1)}
-            items = set(target.items(chunk).tolist())
-            target.put(chunk, parts, [row for row in shard.rejected() if row["item"] in items])
+            items = target.items(chunk).tolist()
+            target.put(chunk, parts, [rejected[item] for item in items if item in rejected])
         for shard in shards:
             shard.close()
         if first:
@@ -115,6 +117,8 @@ def merge(job: Job) -> None:
         else:
             target.close()
             commit.apply_patch(job.folder, job.item_ids)
+        for shard in shards:
+            discard(shard.folder)
         shutil.rmtree(job.folder / "shards")
         record(job, time.monotonic() - started)
 

@@ -293,8 +293,10 @@ def _encoder_now(manifest: dict[str, Any], encoder: Component | None) -> Foundat
         return asked
     with suppress(DataError, MissingExtraError, UnknownNameError):
         target = registry.get(GROUP, manifest["encoder"])
-        made: FoundationEncoder = target(build(target.Config, manifest["config"], source="manifest.json"))
-        return made
+        config = build(target.Config, manifest["config"], source="manifest.json")
+        if target.describe(config).runs_now:  # else building it might fetch weights, which a check must not
+            made: FoundationEncoder = target(config)
+            return made
     logger.info("%s is not here: its cache is checked by content alone", manifest["encoder"])
     return None
 

@@ -70,6 +70,7 @@ class Target:
             DataError: The disk has no room for them.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / PLAN).unlink(missing_ok=True)  # an older plan must never meet newer arrays
         needed, free = shape.bytes_of(self._length), shutil.disk_usage(self.folder).free
         if needed > free:
             raise DataError(
@@ -217,6 +218,12 @@ class Target:
         """Remove what only an unfinished target needs."""
         for name in _TEMPORARY:
             (self.folder / name).unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a target, if there is one; the plan first, so that half of it is never continued."""
+    (folder / PLAN).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _ends_line(handle: IO[bytes]) -> bool:
