@@ -67,7 +67,7 @@ def test_cells_of_an_experiment_have_rows_and_tables(few_learners: TracingDatase
     file = tmp_path / "tracing-few.yaml"
     experiment = {
         "topic": "tracing-few",
-        "seeds": [0, 1],
+        "seeds": [0],
         "base": {"kind": "trace", "data": {"dataset": str(few_learners.root)}, "draws": 100},
         "cells": [
             {"name": "bestlr", "config": {"model": "bestlr"}},
@@ -79,12 +79,11 @@ def test_cells_of_an_experiment_have_rows_and_tables(few_learners: TracingDatase
     assert done.passed, done.summary()
     rows = Rows("tracing-few", tmp_path / "rows").read()
     assert [(row["cell"], row["seed"]) for row in rows] == [
-        ("bestlr", 0), ("expanded", 0), ("bestlr", 1), ("expanded", 1),
+        ("bestlr", 0), ("expanded", 0),
     ]  # fmt: skip
-    assert rows[0]["test"]["auc"] != rows[2]["test"]["auc"]  # another fold trains
     assert rows[1]["leaky"]
     again = run_experiment(file, rows=tmp_path / "rows", runs=tmp_path / "runs", processes=1)
-    assert (again.there, again.done) == (4, [])
+    assert (again.there, again.done) == (2, [])
     tables = rows_table("tracing-few", rows=tmp_path / "rows").split("\n\n")
     leaky = [table for table in tables if "expanded |" in table or "protocol pykt" in table]
     assert "leaky: contains the label" in leaky[0]
