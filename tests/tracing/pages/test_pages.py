@@ -112,6 +112,9 @@ def test_suggestions_follow_their_rules(bundle, log):
     nearest = min(left, key=lambda i: abs(p[i] - TARGET))
     first = next(line for line in lines if line.rule == "learn")
     assert first.question == bundle.question_ids[open_questions[nearest]]
+    for line in lines:
+        if line.rule == "learn":  # the reason says what the number says
+            assert ("within reach" in line.reason) == (abs(line.p - TARGET) <= 0.1)
     assert all(line.low < line.p < line.high and line.reason for line in lines)
 
 

@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 TARGET = 0.7
+NEAR = 0.1  # of the target: what is said to be within reach
 FELL = 0.02  # mastery that must be lost before a review is worth a line
 PER_RULE = 3
 MOST_CANDIDATES = 400
@@ -107,12 +108,20 @@ def suggest(
                 f"mastery of {bundle.concept_names[concept]} fell by {100 * loss:.0f} points since its last practice",
             )
     add("review", np.array(list(reasons), dtype=np.int64), reasons)
-    add("learn", np.argsort(np.abs(p - TARGET), kind="stable"), "within reach: about seven in ten would be right")
+    near = np.argsort(np.abs(p - TARGET), kind="stable")
+    add("learn", near, {int(place): _within_reach(float(p[place])) for place in near})
     if asked.draws is not None:
         doubt = decompose(asked.draws[:, 0]).epistemic
         add("probe", np.argsort(-doubt, kind="stable"), "its answer would say most about what is not known yet")
     order = {"learn": 0, "probe": 1, "review": 2}
     return sorted(found, key=lambda line: order[line.rule])
+
+
+def _within_reach(p: float) -> str:
+    if abs(p - TARGET) <= NEAR:
+        return "within reach: about seven in ten would be right"
+    harder = "harder" if p < TARGET else "easier"
+    return f"nearest to seven in ten among the open questions, though {harder}"
 
 
 def _fallen(who: Learner, known: Mastery) -> dict[int, float]:
