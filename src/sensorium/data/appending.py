@@ -26,6 +26,7 @@ from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.files import digest, write_json
 from sensorium.data.contents import bring_media, matrix_in_order
 from sensorium.data.dataset import Dataset
+from sensorium.data.estimating import say_estimate
 from sensorium.data.features import check_features, write_features
 from sensorium.data.identifiers import KEYS, table_in_order
 from sensorium.data.importing import (
@@ -90,6 +91,7 @@ def append_to_dataset(path: str | Path, out: str | Path, config: ImportConfig) -
         raise ConfigError("k_core and append exclude each other: the core of all rows would leave out who is known")
     if not (out / DESCRIPTION).is_file():
         raise DataError(f"{out} holds no data set to append to: import one first, without --append")
+    say_estimate(path)
     with features_lock(out), new_folder(out, overwrite=True) as folder:
         old = Dataset.open(out)
         known = {"user": old.user_ids(), "item": old.item_ids()}

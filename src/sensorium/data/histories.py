@@ -5,8 +5,8 @@
     store.values[store.offsets[7]:store.offsets[8]]
 
 A view of `interactions`, made once and kept below `<data set>/sequences/` as Arrow files that are memory-mapped:
-opening it reads nothing. No Python object exists per user. Rows of one user are in the order of `order.by_time`: by time, at
-equal times by a seeded hash of the external ids, never by the file.
+opening it reads nothing. No Python object exists per user. Rows of one user are in the order of `order.by_time`: by
+time, at equal times by a seeded hash of the external ids, never by the file.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import sha256_file
 from sensorium.data.contents import bring_media, matrix_in_order
 from sensorium.data.dataset import Dataset
+from sensorium.data.estimating import say_estimate
 from sensorium.data.features import check_features, write_features
 from sensorium.data.filtering import is_first, require_k_core
 from sensorium.data.identifiers import distinct_ids, encode_ids, settle_ids, table_in_order
@@ -127,8 +128,10 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
 
     Raises:
         DataError: The source cannot be read, nothing is left of it, or `out` is there already.
+        ResourceError: By its size, it needs more memory than is free.
     """
     path, out = Path(path), Path(out)
+    say_estimate(path)
     with new_folder(out, overwrite=overwrite) as folder:
         with explained(path):
             reader, reading = read_source(path, config)
