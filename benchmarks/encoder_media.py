@@ -27,6 +27,7 @@ import polars as pl
 from encoder_neighbours import CHUNK, ROWS, chance, films, genre_matrix, measure
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+SETS = ("ml1m", "mlls", "ml100k")
 
 
 def clips(data: Path, _: Path) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def same_prompt(vectors: np.ndarray, prompt: np.ndarray) -> float:
 
 
 def stored(scratch: Path, name: str, count: int) -> np.ndarray:
-    parts = [scratch / name / f"{start:06d}.npz" for start in range(0, count, CHUNK)]
+    parts = [scratch / "-".join(SETS) / name / f"{start:06d}.npz" for start in range(0, count, CHUNK)]
     return np.concatenate([np.load(path)["pooled"] for path in parts]).astype(np.float32)
 
 
@@ -79,7 +80,7 @@ def bridge(data: Path, scratch: Path) -> dict[str, Any]:
     from sensorium.encoders.packaged.pictures import EffLite0
     from sensorium.encoders.packaged.texts import MiniLM
 
-    table = films(data)
+    table = films(data).filter(pl.any_horizontal(pl.col(f"in_{name}") == "1" for name in SETS))
     has_text, has_file = (table.get_column(name).to_numpy() != "" for name in ("text", "file"))
     pictures, text = EffLite0(), MiniLM()
     pictures.load()

@@ -146,11 +146,13 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=ROWS)
     arguments = parser.parse_args()
     table = films(Path(os.environ["SENSORIUM_DATA"]))
+    table = table.filter(pl.any_horizontal(pl.col(f"in_{name}") == "1" for name in arguments.sets.split(",")))
     for name in arguments.encoders:
         column = "text" if encoder_class(name).describe().modality == "text" else "file"
         have = table.filter(pl.col(column) != "")
         raws = have.get_column(column).to_list()
-        arrays, costs = encode(name, [Path(raw) if column == "file" else raw for raw in raws], arguments.scratch)
+        scratch = arguments.scratch / arguments.sets.replace(",", "-")
+        arrays, costs = encode(name, [Path(raw) if column == "file" else raw for raw in raws], scratch)
         for group in arguments.sets.split(","):
             rows = np.flatnonzero((have.get_column(f"in_{group}") == "1").to_numpy())
             genres = genre_matrix(have.get_column("genres")[rows.tolist()])
