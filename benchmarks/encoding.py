@@ -228,8 +228,15 @@ def main() -> None:
     parser.add_argument("--row", action="store_true")
     arguments = parser.parse_args()
     found = {"throughput": throughput, "epoch": epoch, "check": check}[arguments.what](arguments)
-    row = {"dataset": Path(arguments.dataset).name, "encoder": arguments.encoder, **found, "machine": machine_class(),
-           "load": round(os.getloadavg()[0], 1), "threads": torch.get_num_threads(), "torch": torch.__version__}  # fmt: skip
+    row = {
+        "dataset": Path(arguments.dataset).name,
+        "encoder": arguments.encoder,
+        **found,
+        "machine": machine_class(),
+        "load": round(os.getloadavg()[0], 1),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     print(json.dumps(row))
     if arguments.row:
         with ROWS.open("a", encoding="utf-8") as handle:
