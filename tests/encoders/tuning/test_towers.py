@@ -312,6 +312,39 @@ def test_boundary_is_for_uniform_top_k_alone(make: Callable[..., HubEncoder]) ->
         Boundary(Tower(make("resnet"), "top_k", dim=4, top_k=1))
 
 
+class Packaged:
+    """An encoder as packaged weights have it: no `embed`, and a vector that is read from a lower layer."""
+
+    def __init__(self, encoder: HubEncoder, lower: int) -> None:
+        self.own, self.lower = encoder, lower
+        encoder.load()
+        for name in ("card", "module", "preparer", "layers", "layer_dims", "pooled_dim", "budget", "collate", "tokens"):
+            setattr(self, name, getattr(encoder, name))
+
+    def load(self) -> None:
+        pass
+
+    def forward(self, batch: dict[str, Any]) -> tuple[Any, Any]:
+        output = self.own.run(batch)
+        states = torch.stack([self.own.pool(hidden, output.mask) for hidden in output.hidden], 1)
+        return states, self.own.pool(output.hidden[self.lower], output.mask)
+
+
+def test_what_never_learns_is_refused(make: Callable[..., HubEncoder], contents: dict[str, list[Any]]) -> None:
+    """A vector of layer 1 does not depend on the last block; the last layer's state does."""
+    encoder: Any = Packaged(make("vit"), 1)
+    items = [encoder.preparer(raw) for raw in contents["image"]]
+    with pytest.raises(ConfigError, match="they would never learn"):
+        Tower(encoder, "top_k", dim=4, top_k=1).vectors(items)
+    tower = Tower(encoder, "top_k", dim=4, top_k=1, layer=-1)
+    step_of(tower, items)
+    assert all(value.grad is not None and value.grad.any() for value in tower.trainable())
+    hub = Tower(make("vit"), "top_k", dim=4, top_k=1, layer=-1)
+    hub.head = tower.head
+    tower.eval()
+    assert torch.allclose(tower.vectors(items), hub.eval().vectors(items), atol=1e-5)
+
+
 def test_cost_is_measured(make: Callable[..., HubEncoder], contents: dict[str, list[Any]]) -> None:
     encoder = make("vit")
     tower = Tower(encoder, "lora", dim=4, rank=2)

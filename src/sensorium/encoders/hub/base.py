@@ -314,10 +314,18 @@ class HubEncoder(ABC):
                 mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
             return _joined(hidden, mask, batch.get("pieces"))
 
-    def embed(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return the vectors alone, [b, P], with gradients: for towers that are trained end to end."""
+    def embed(self, batch: Mapping[str, Tensor], layer: int | None = None) -> Tensor:
+        """Return the vectors alone, [b, P], with gradients: for towers that are trained end to end.
+
+        Args:
+            batch: What `collate` returned.
+            layer: Place in `layers` whose pooled state is returned instead, [b, its width].
+        """
         batch = self._placed(batch)
-        return self._vectors(self.run(batch).vector, batch.get("pieces"))
+        output = self.run(batch)
+        if layer is None:
+            return self._vectors(output.vector, batch.get("pieces"))
+        return over_pieces(self.pool(output.hidden[layer], output.mask), batch.get("pieces"))
 
     def _vectors(self, vector: Tensor, pieces: Tensor | None) -> Tensor:
         return over_pieces(vector, pieces)

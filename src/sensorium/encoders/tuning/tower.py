@@ -39,6 +39,7 @@ class Tower(nn.Module):
         tune: Tune = "frozen",
         *,
         dim: int | None = None,
+        layer: int | None = None,
         top_k: int = 2,
         bottleneck: int = 64,
         rank: int = 8,
@@ -50,6 +51,8 @@ class Tower(nn.Module):
             encoder: Its module is changed in place; a tower owns its encoder.
             tune: frozen, top_k, houlsby, lora, bitfit or full; see `tuning`.
             dim: Width of the vectors; None: the encoder's own, without a head.
+            layer: Place in the encoder's layers whose pooled state is the item's, -1 the last; None: the encoder's own
+                vector, which some read from a lower layer.
             top_k: Blocks that train, for "top_k".
             bottleneck: For "houlsby".
             rank: For "lora".
@@ -67,8 +70,10 @@ class Tower(nn.Module):
             encoder.module, tune, top_k=top_k, bottleneck=bottleneck, rank=rank, alpha=alpha
         )
         self.body = encoder.module  # registered here, so that its parameters are the tower's
-        self.head: nn.Module = nn.Identity() if dim is None else nn.Linear(encoder.pooled_dim, dim)
-        self.dim = encoder.pooled_dim if dim is None else dim
+        self.layer = layer
+        width = encoder.pooled_dim if layer is None else encoder.layer_dims[layer]
+        self.head: nn.Module = nn.Identity() if dim is None else nn.Linear(width, dim)
+        self.dim = width if dim is None else dim
         self.encoded = 0
 
     def train(self, mode: bool = True) -> Tower:
@@ -106,13 +111,31 @@ class Tower(nn.Module):
         return vectors
 
     def embed(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return the encoder's vectors of one batch, [b, P]; without a graph where nothing in it trains."""
+        """Return the encoder's vectors of one batch, [b, P]; without a graph where nothing in it trains.
+
+        Raises:
+            ConfigError: What trains lies above the layer that the vector is read from, so that it would never learn.
+        """
         device = next(self.body.parameters()).device
         placed = {name: value.to(device) for name, value in batch.items()}
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tuned.tune != "frozen"):
-            own = getattr(self.encoder, "embed", None)
-            vector: Tensor = own(placed) if own is not None else self.encoder.forward(placed)[1]
+            vector = self._vector(placed)
+        if torch.is_grad_enabled() and self.tuned.tune != "frozen" and not vector.requires_grad:
+            raise ConfigError(
+                f"the vector of {self.encoder.card.name} is read from below the blocks that train: they would never "
+                "learn; give layer=-1 to take the last layer's state"
+            )
         return vector
+
+    def _vector(self, batch: dict[str, Tensor]) -> Tensor:
+        own = getattr(self.encoder, "embed", None)
+        if own is not None:
+            found: Tensor = own(batch, self.layer)
+            return found
+        states, vector = self.encoder.forward(batch)
+        if self.layer is None:
+            return vector
+        return states[:, self.layer, : self.encoder.layer_dims[self.layer]]
 
     def _cut(self, prepared: Sequence[Prepared], order: list[int]) -> list[list[int]]:
         """Cut a sorted list into micro batches within the encoder's budget."""

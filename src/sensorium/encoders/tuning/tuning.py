@@ -23,7 +23,7 @@ from sensorium.encoders.tuning.parts import blocks_of, final_norms, targets
 
 Tune = Literal["frozen", "top_k", "houlsby", "lora", "bitfit", "full"]
 
-_UNUSED = ("predictor.", "mask_token", "masked_spec_embed")  # parameters that no vector depends on
+_UNUSED = ("predictor.", "pooler.", "mask_token", "masked_spec_embed")  # parameters that no vector depends on
 
 
 @dataclass
