@@ -133,3 +133,20 @@ def test_titles_and_attributes_of_the_sequence_sets(shared_data: Path, sensorium
         for name in ("beauty", "toys", "lastfm")
     }
     assert distinct == {"beauty": 637, "toys": 1_027, "lastfm": 388}
+
+
+@pytest.mark.parametrize(
+    ("name", "users", "items", "rows"),
+    [
+        ("microlens-50k", 50_000, 19_220, 359_708),
+        ("microlens-100k", 100_000, 19_738, 719_405),
+        ("microlens-1m", 1_000_000, 91_402, 9_095_620),
+    ],
+)
+def test_microlens_has_its_counts(
+    name: str, users: int, items: int, rows: int, shared_data: Path, sensorium_home: Path
+):
+    if not (shared_data / name).is_dir():
+        pytest.skip(f"{name} is not in the research data: its owners forbid passing it on")
+    data = open_dataset(name)
+    assert (data.n_users, data.n_items, data.n_interactions) == (users, items, rows)
