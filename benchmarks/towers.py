@@ -29,9 +29,8 @@ def main() -> None:
     if given.tune:
         print(json.dumps(one(given.encoder, given.tune, given.items, given.tokens, given.steps)))
         return
-    print(
-        f"| tune | trainable | peak MB | s per step |\n|---|---|---|---|  <!-- {given.encoder}, {given.items} texts -->"
-    )
+    print(f"{given.encoder}, {given.items} texts of {given.tokens} tokens\n")
+    print("| tune | trainable | peak MB | s per step |\n|---|---|---|---|")
     for tune in TUNES:
         command = [sys.executable, __file__, "--tune", tune]
         command += [f"--{name}={getattr(given, name)}" for name in ("encoder", "items", "tokens", "steps")]
