@@ -133,7 +133,7 @@ def test_list_shows_what_each_takes(command: Command) -> None:
     for part in ("An embedding and two layers", "text", "3 x 8", "none", "yes"):
         assert part in row
     head = said.out.splitlines()[0]
-    for column in ("reads", "layers", "vector", "fetched", "licence", "runs now", "what changes that"):
+    for column in ("reads", "layers", "vector", "to fetch", "parameters", "licence", "runs now", "what changes that"):
         assert column in head
 
 

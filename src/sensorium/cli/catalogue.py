@@ -115,17 +115,18 @@ def _encoder_row(entry: registry.Entry) -> list[str]:
     """Say of an encoder what it takes, whose terms hold, and whether it runs now; nothing is loaded or fetched."""
     target, problem = _load(entry)
     if problem:
-        return [entry.name, problem, "", "", "", "", "", "no", "", _package(entry)]
+        return [entry.name, problem, "", "", "", "", "", "", "no", "", _package(entry)]
     try:
         card = target.describe(target.Config()) if hasattr(target, "describe") else target.card
     except SensoriumError as error:
-        return [entry.name, _summary(target), "", "", "", "", "", "no", str(error), _package(entry)]
+        return [entry.name, _summary(target), "", "", "", "", "", "", "no", str(error), _package(entry)]
     widths = [str(width) for width in dict.fromkeys(card.layer_dims)]
     shown = widths[0] if len(widths) == 1 else f"{widths[0]} to {widths[-1]}" if widths else ""
     return [
         entry.name,
         _summary(target),
         card.modality,
+        f"{card.params / 1e6:,.1f} M" if card.params else "",
         f"{len(card.layers)} x {shown}" if card.layers else "",
         str(card.pooled_dim) if card.pooled_dim else "",
         f"{card.download_mb:,.0f} MB" if card.download_mb else "",
@@ -158,7 +159,18 @@ _ROWS: dict[str, tuple[Callable[[registry.Entry], list[str]], list[str]]] = {
     "models": (_model_row, ["name", "asked by", "features", "trained", "what it is", "citation"]),
     "encoders": (
         _encoder_row,
-        ["name", "what it is", "reads", "layers", "vector", "fetched", "licence", "runs now", "what changes that"],
+        [
+            "name",
+            "what it is",
+            "reads",
+            "parameters",
+            "layers",
+            "vector",
+            "to fetch",
+            "licence",
+            "runs now",
+            "what changes that",
+        ],
     ),
 }
 
