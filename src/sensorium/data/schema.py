@@ -8,7 +8,6 @@ users.parquet           user int32 0..U-1 in order, user_id text, [attributes]
 rejected.parquet        what was set aside, with file, row, column and reason
 features/<folder>/      pooled.npy [I, d], present.npy bool [I], manifest.json
 splits/                 one table per split that was asked for
-sequences/              packed histories, made when they are asked for (`histories.py`)
 generations/            what the data set was before rows were appended: 0000.json, ...
 """
 
