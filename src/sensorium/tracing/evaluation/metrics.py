@@ -1,8 +1,8 @@
 """Numbers of predicted answers: how well they order, how far they are off, how well they are calibrated.
 
-AUC is the rank form with ties counted half (Hanley and McNeil 1982). ECE groups predictions into 15 bins of equal width,
-or of equal mass, and averages |mean p - share right| by the bins' sizes (Guo et al. 2017). All rows are pooled unless a
-name says otherwise; pooled AUC mixes order between and within students, hence the AUC per student beside it.
+AUC is the rank form with ties counted half (Hanley and McNeil 1982). ECE groups predictions into 15 bins of equal
+width, or of equal mass, and averages |mean p - share right| by the bins' sizes (Guo et al. 2017). All rows are pooled
+unless a name says otherwise; pooled AUC mixes order between and within students, hence the AUC per student beside it.
 """
 
 from __future__ import annotations

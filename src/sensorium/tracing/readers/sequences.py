@@ -1,6 +1,6 @@
 """Formats with one line, or one block of lines, per student: those of pyKT and of AKT.
 
-Every list of a student has one entry per answer; -1 is padding. Students are read one by one, their answers all at once.
+Every list of a student has one entry per answer; -1 is padding. Students are read one by one, their answers at once.
 """
 
 from __future__ import annotations
