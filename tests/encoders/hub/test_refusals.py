@@ -186,7 +186,7 @@ def test_named_cards_are_complete_and_say_how_to_get_them(encoder: type[HubEncod
         ("swin-tiny", "SwinConfig"),
         ("resnet-50", "ResNetConfig"),
         ("convnext-tiny", "ConvNextConfig"),
-        ("videomae-base", "VideoMAEConfig"),
+        pytest.param("videomae-base", "VideoMAEConfig", marks=pytest.mark.slow),  # it builds its table of positions
         ("vivit-base", "VivitConfig"),
         ("ast", "ASTConfig"),
         ("wav2vec2-base", "Wav2Vec2Config"),

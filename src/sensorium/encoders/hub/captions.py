@@ -16,7 +16,8 @@ from sensorium.core.config import Component, component
 from sensorium.core.errors import ConfigError, DataError, require
 from sensorium.encoders.base import EncoderCard, LicenceCard, Modality, WeightsCard
 from sensorium.encoders.hub import weights as hub_weights
-from sensorium.encoders.hub.base import PREP_VERSION, missing_package, quiet, stacked
+from sensorium.encoders.hub.base import PREP_VERSION, missing_package, quiet
+from sensorium.encoders.hub.sequences import stacked
 from sensorium.encoders.hub.vision import read_processor
 from sensorium.encoders.preparing.image import ImagePreparer
 from sensorium.encoders.protocol import FoundationEncoder, Prepared, Preparer

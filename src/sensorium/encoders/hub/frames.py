@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sensorium.encoders.hub.base import over_pieces
 from sensorium.encoders.hub.families import Shape
+from sensorium.encoders.hub.sequences import over_pieces
 from sensorium.encoders.hub.vision import HubImage, HubImageConfig
 from sensorium.encoders.preparing.video import FramePreparer
 from sensorium.encoders.protocol import Preparer

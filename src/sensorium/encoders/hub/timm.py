@@ -19,7 +19,8 @@ from sensorium.core.errors import DataError, MissingExtraError
 from sensorium.core.files import read_json, read_safetensors
 from sensorium.encoders.base import EncoderCard, LicenceCard, Modality, WeightsCard
 from sensorium.encoders.hub import weights as hub_weights
-from sensorium.encoders.hub.base import PREP_VERSION, as_sequence, stacked, widened
+from sensorium.encoders.hub.base import PREP_VERSION
+from sensorium.encoders.hub.sequences import as_sequence, stacked, widened
 from sensorium.encoders.hub.vision import HubImageConfig
 from sensorium.encoders.preparing.image import ImagePreparer
 from sensorium.encoders.protocol import Prepared, Preparer

@@ -16,8 +16,9 @@ from pydantic import Field
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.files import read_json
 from sensorium.encoders.base import Modality
-from sensorium.encoders.hub.base import HubConfig, HubEncoder, Output, as_sequence, stacked
+from sensorium.encoders.hub.base import HubConfig, HubEncoder, Output
 from sensorium.encoders.hub.families import Shape
+from sensorium.encoders.hub.sequences import as_sequence, stacked
 from sensorium.encoders.preparing.image import Geometry, ImagePreparer, Interpolation
 from sensorium.encoders.protocol import Prepared, Preparer
 
