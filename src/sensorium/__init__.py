@@ -10,12 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sensorium.data.appending import append_to_dataset as append_to_dataset
     from sensorium.data.catalogue import open_dataset as open_dataset
     from sensorium.data.demo import generate_demo as generate_demo
     from sensorium.data.features import add_features as add_features
+    from sensorium.data.getting import get_dataset as get_dataset
     from sensorium.data.importing import import_dataset as import_dataset
     from sensorium.data.inspecting import inspect as inspect
+    from sensorium.data.inspecting_page import write_inspection as write_inspection
     from sensorium.data.splits import make_split as make_split
+    from sensorium.encoders.cache.states import open_states as open_states
     from sensorium.encoders.encode import encode as encode
     from sensorium.experiments.audit import audit as audit
     from sensorium.experiments.cells import run_experiment as run_experiment
@@ -36,10 +40,14 @@ _CALLS = {
     "open_dataset": "sensorium.data.catalogue",
     "generate_demo": "sensorium.data.demo",
     "import_dataset": "sensorium.data.importing",
+    "append_to_dataset": "sensorium.data.appending",
+    "get_dataset": "sensorium.data.getting",
     "add_features": "sensorium.data.features",
     "inspect": "sensorium.data.inspecting",
+    "write_inspection": "sensorium.data.inspecting_page",
     "make_split": "sensorium.data.splits",
     "encode": "sensorium.encoders.encode",
+    "open_states": "sensorium.encoders.cache.states",
     "run": "sensorium.experiments.run",
     "resume": "sensorium.experiments.run",
     "load_run": "sensorium.experiments.run",

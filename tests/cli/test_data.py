@@ -115,7 +115,7 @@ def test_generate_and_encode(command: Command, home: Path, tmp_path: Path):
     dataset = Dataset.open(out)
     assert (dataset.n_users, dataset.n_items) == (30, 60)
     assert "did you mean" in command("data", "generate", "demo", "--out", tmp_path / "y", "--set", "min_row=9").err
-    said = command("encode", out)
+    said = command("encode", out, "--split", "random_per_user")
     assert said.status == 0
     assert set(Dataset.open(out).feature_names) == {"text", "image"}
     said = command("encode", out, "--encoder", "{name: tfidf-svd, dim: 8}", "--fields", "title", "--name", "title")
