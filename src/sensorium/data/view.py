@@ -19,6 +19,7 @@ from sensorium.core.registry import did_you_mean
 from sensorium.core.seeds import catalogue_order, numpy_generator
 from sensorium.data.dataset import Dataset, Features
 from sensorium.data.schema import WEIGHT
+from sensorium.data.sequences import SequenceStore, order_of_rows, pack
 from sensorium.data.splits import TRAIN, Split
 
 Integers = npt.NDArray[np.int64]
@@ -39,6 +40,7 @@ class TrainView:
         features: Name -> (x float32 [I, d], present bool [I]), read when first asked for.
         attributes: Name of a sensitive column -> (int64 [U], -1 = unknown; class names).
         weight: float32 [E], how far each train row counts, where the data set says so (`data.weights`); or None.
+        in_order: int64 [E], the rows' positions by user, oldest first, where a model asked for it; or None.
     """
 
     n_users: int
@@ -50,6 +52,18 @@ class TrainView:
     features: Mapping[str, Features]
     attributes: Attributes
     weight: npt.NDArray[np.float32] | None = None
+    in_order: Integers | None = None
+
+    @cached_property
+    def sequences(self) -> SequenceStore:
+        """The train rows as one sequence for each user.
+
+        Raises:
+            DataError: The view was made without the order of its rows.
+        """
+        if self.in_order is None:
+            raise DataError("this view has no order of its rows: make it with train_view(..., ordered=True)")
+        return pack(self.user, self.item, self.in_order, self.n_users)
 
     @cached_property
     def matrix(self) -> csr_matrix:
@@ -98,7 +112,9 @@ class _LazyFeatures(Mapping[str, Features]):
         return len(self._read)
 
 
-def train_view(dataset: Dataset, split: Split, *, features: Sequence[str] | None = None, seed: int = 0) -> TrainView:
+def train_view(
+    dataset: Dataset, split: Split, *, features: Sequence[str] | None = None, seed: int = 0, ordered: bool = False
+) -> TrainView:
     """Return what training may see of a split.
 
     Args:
@@ -106,9 +122,10 @@ def train_view(dataset: Dataset, split: Split, *, features: Sequence[str] | None
         split: The split; its train rows are read.
         features: Names of the item features that models may read; None means all of them.
         seed: Of the models that are built from the view.
+        ordered: Whether the models read the order of the rows.
 
     Raises:
-        DataError: The split is of another data set, or a feature is unknown.
+        DataError: The split is of another data set, a feature is unknown, or order was asked for and there is none.
     """
     if (split.n_users, split.n_items) != (dataset.n_users, dataset.n_items):
         raise DataError(
@@ -134,6 +151,7 @@ def train_view(dataset: Dataset, split: Split, *, features: Sequence[str] | None
         features=_LazyFeatures(dataset, known if features is None else features),
         attributes=dataset.attributes(),
         weight=_weights(dataset, split, train),
+        in_order=order_of_rows(dataset, split, train) if ordered else None,
     )
 
 

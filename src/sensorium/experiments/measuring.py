@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,20 @@ import numpy.typing as npt
 from sensorium.core.rundir import RunDirectory
 from sensorium.core.seeds import catalogue_order
 from sensorium.data.batches import PairBatches
+from sensorium.data.sequences import sequences
+from sensorium.data.splits import TRAIN, VALID
 from sensorium.data.weights import WeightedBatches
 from sensorium.evaluation.bootstrap import Interval, mean_intervals
 from sensorium.evaluation.buckets import evaluate_within, measure_buckets, popularity_buckets, warm_and_cold
+from sensorium.evaluation.histories import HistoryScorer, history_task
 from sensorium.evaluation.ranking import Ranked, evaluate, rank, ranking_rules
 from sensorium.evaluation.results import RankingResult, measure
+from sensorium.evaluation.scoring import Scorer
 from sensorium.evaluation.tasks import RankingTask, ranking_task
 from sensorium.experiments.setup import Setup
-from sensorium.recommenders.base import Recommender
+from sensorium.recommenders.base import MakesBatches, Recommender
 from sensorium.training.loop import TrainingResult, train
-from sensorium.training.protocols import TrainingData
+from sensorium.training.protocols import BatchSource, TrainingData
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,11 @@ def fit(setup: Setup, run: RunDirectory | None = None) -> tuple[TrainingResult, 
         The outcome, and the number of train rows that were skipped because their users hold every item.
     """
     config, training = setup.config, setup.config.training
-    batches = PairBatches(setup.view, training.batch_size, training.negatives) if setup.info.trained else None
-    weight = setup.view.weight
-    source = batches if batches is None or weight is None else WeightedBatches(batches, weight)
-    task = ranking_task(setup.split, "valid")
+    source, skipped = _batches(setup)
+    scorer, task = asked(setup, "valid")
 
     def validate(model: Recommender) -> Mapping[str, float]:
-        return evaluate(model, task, **_measured(setup)).summary
+        return evaluate(scorer if scorer is not setup.model else model, task, **_measured(setup)).summary
 
     result = train(
         setup.model,
@@ -67,20 +69,43 @@ def fit(setup: Setup, run: RunDirectory | None = None) -> tuple[TrainingResult, 
         seed=config.seed,
         run=run,
     )
-    return result, 0 if batches is None else batches.skipped_rows
+    return result, skipped
+
+
+def _batches(setup: Setup) -> tuple[BatchSource | None, int]:
+    """Return what the model of a setup learns from, and how many rows or windows of it had to be left out."""
+    training = setup.config.training
+    if not setup.info.trained:
+        return None, 0
+    if isinstance(setup.model, MakesBatches):
+        own = setup.model.make_batches(training.batch_size, training.negatives)
+        return own, own.skipped_rows
+    batches = PairBatches(setup.view, training.batch_size, training.negatives)
+    weight = setup.view.weight
+    return batches if weight is None else WeightedBatches(batches, weight), batches.skipped_rows
+
+
+def asked(setup: Setup, part: Literal["valid", "test"]) -> tuple[Scorer, RankingTask]:
+    """Return who is asked, and what: users of the model itself, or the users' histories before the part."""
+    if setup.model.query_kind == "history":
+        known = [TRAIN] if part == "valid" else [TRAIN, VALID]
+        scorer = HistoryScorer(setup.model, sequences(setup.dataset, setup.split, known))
+        return scorer, history_task(setup.split, part)
+    mask = "train" if part == "valid" else setup.config.evaluation.mask
+    return setup.model, ranking_task(setup.split, part, mask=mask)
 
 
 def validate_best(setup: Setup) -> RankingResult:
     """Measure the state that the model is in on the validation part."""
-    return evaluate(setup.model, ranking_task(setup.split, "valid"), **_measured(setup))
+    return evaluate(*asked(setup, "valid"), **_measured(setup))
 
 
 def measure_test(setup: Setup) -> Tested:
     """Rank for every test user and measure: the one time that test rows are read."""
     evaluation = setup.config.evaluation
-    task = ranking_task(setup.split, "test", mask=evaluation.mask)
+    scorer, task = asked(setup, "test")
     order = catalogue_order(task.n_items, evaluation.tie_seed)
-    ranked = rank(setup.model, task, k=max(evaluation.ks), tie_order=order)
+    ranked = rank(scorer, task, k=max(evaluation.ks), tie_order=order)
     result = measure(
         task,
         ranked.items,
@@ -119,7 +144,7 @@ def bucket_results(setup: Setup, tested: Tested) -> dict[str, tuple[npt.NDArray[
 def among_cold_items(setup: Setup, tested: Tested) -> RankingResult:
     """Rank the cold items of the split among themselves: the second ranking of `cold_items`."""
     assert setup.split.cold_items is not None  # asked only of a split that has them
-    return evaluate_within(setup.model, tested.task, setup.split.cold_items, **_measured(setup))
+    return evaluate_within(asked(setup, "test")[0], tested.task, setup.split.cold_items, **_measured(setup))
 
 
 def intervals(result: RankingResult) -> dict[str, Interval]:

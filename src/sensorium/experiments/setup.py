@@ -61,7 +61,7 @@ def set_up(config: RunConfig, dataset: Dataset | None = None, features: list[str
     if noise is not None:
         split = add_noise(clean, noise, seed=config.seed)
     trained = clean if noise is not None and not noise.trained else split
-    view = train_view(dataset, trained, features=names, seed=config.seed)
+    view = train_view(dataset, trained, features=names, seed=config.seed, ordered=chosen.target.info.order)
     if config.data.permute_features:
         view = permuted_features(view)
     return Setup(config, dataset, split, view, chosen.target(view, chosen.config))

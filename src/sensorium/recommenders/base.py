@@ -44,7 +44,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.seeds import torch_generator
 from sensorium.data.batches import Batch
 from sensorium.data.view import TrainView
-from sensorium.training.protocols import Phase
+from sensorium.training.protocols import BatchSource, Phase
 
 Versions = tuple[tuple[int, int], ...]
 
@@ -242,6 +242,21 @@ class ScoresItself(Protocol):
 
     def score(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
         """Return scores float32 [n, I] for queries int64 [n], or [n, m] for the items int64 [m]."""
+        ...
+
+
+class CountedBatches(BatchSource, Protocol):
+    """Batches that say how much of the data has no place in them."""
+
+    skipped_rows: int
+
+
+@runtime_checkable
+class MakesBatches(Protocol):
+    """A model that learns from batches of its own instead of single train rows: windows of sequences, for example."""
+
+    def make_batches(self, batch_size: int, negatives: int) -> CountedBatches:
+        """Return them, for `training.batch_size` and `training.negatives`."""
         ...
 
 

@@ -96,7 +96,9 @@ def recommend_all(
 
         def make(start: int) -> int:
             users = np.arange(start, min(start + block, dataset.n_users))
-            items, scores, _ = ranked_lists(loaded, users, seen, k=k, competing=competing.items)
+            items, scores, _ = ranked_lists(
+                loaded, users, seen, k=k, competing=competing.items, as_evaluated=as_evaluated
+            )
             write_parquet(_part(parts, start), _table(loaded, users, items, scores))
             return len(users)
 

@@ -20,8 +20,11 @@ from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError, SensoriumError
 from sensorium.core.seeds import catalogue_order
 from sensorium.data.dataset import Dataset
+from sensorium.data.sequences import sequences
+from sensorium.data.splits import TEST, TRAIN, VALID
+from sensorium.evaluation.histories import HistoryScorer
 from sensorium.evaluation.ranking import rank, score_candidates
-from sensorium.evaluation.scoring import evaluating
+from sensorium.evaluation.scoring import Scorer, evaluating
 from sensorium.evaluation.tasks import list_task
 from sensorium.experiments.run import LoadedRun, load_run
 from sensorium.recommenders.base import AnswersHistory
@@ -117,7 +120,9 @@ def recommend(
     found = loaded.dataset.users_of(ids)
     known = np.unique(found[found >= 0])
     seen = hidden(loaded, as_evaluated, known)
-    items, scores, available = ranked_lists(loaded, known, seen, k=k, competing=competing.items)
+    items, scores, available = ranked_lists(
+        loaded, known, seen, k=k, competing=competing.items, as_evaluated=as_evaluated
+    )
     row_of = {int(number): row for row, number in enumerate(known)}
     catalogue = _Catalogue.of(loaded.dataset)
     answers = []
@@ -147,7 +152,8 @@ def score(run: str | Path | LoadedRun, *, user: str, items: Sequence[str]) -> li
     if unknown:
         raise ConfigError(f"items that are not in {loaded.dataset.info.name}: {', '.join(unknown[:5])}")
     offsets = np.array([0, len(numbers)])
-    return [float(value) for value in score_candidates(loaded.model, loaded.dataset.n_items, users, offsets, numbers)]
+    found = score_candidates(scorer_of(loaded), loaded.dataset.n_items, users, offsets, numbers)
+    return [float(value) for value in found]
 
 
 def _answer_history(run: LoadedRun, history: Sequence[str], k: int, competing: Candidates) -> Answers:
@@ -206,22 +212,40 @@ def models_that_answer_histories() -> list[str]:
 def hidden(run: LoadedRun, as_evaluated: bool, users: Integers | None = None) -> SeenItems:
     """Return the items that are never recommended to each user."""
     if as_evaluated:
-        return masked_at_test(run.split, run.config.evaluation.mask)
+        whole = run.model.query_kind == "history"  # at test all that it was asked with was hidden
+        return masked_at_test(run.split, "train+valid" if whole else run.config.evaluation.mask)
     return everything_seen(run.dataset, users)
 
 
 def ranked_lists(
-    run: LoadedRun, users: Integers, seen: SeenItems, *, k: int, competing: npt.NDArray[np.bool_] | None
+    run: LoadedRun,
+    users: Integers,
+    seen: SeenItems,
+    *,
+    k: int,
+    competing: npt.NDArray[np.bool_] | None,
+    as_evaluated: bool = False,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], Integers]:
-    """Rank for user numbers int64 [n].
+    """Rank for user numbers int64 [n]; models that a history asks read what the test did only if `as_evaluated`.
 
     Returns:
         items int32 [n, k] (-1 = none), scores float32 [n, k], and how many items remain for each user, int64 [n].
     """
     task = list_task(run.dataset.n_items, users, seen.of(users), competing)
     order = catalogue_order(run.dataset.n_items, run.config.evaluation.tie_seed)
-    ranked = rank(run.model, task, k=k, tie_order=order)
+    ranked = rank(scorer_of(run, as_evaluated), task, k=k, tie_order=order)
     return ranked.items, ranked.scores, task.n_candidates
+
+
+def scorer_of(run: LoadedRun, as_evaluated: bool = False) -> Scorer:
+    """Return who is asked by user number: the model, or the model with everybody's history.
+
+    A history is all rows of the split, or, as it was evaluated, those before the test.
+    """
+    if run.model.query_kind != "history":
+        return run.model
+    labels = [TRAIN, VALID] if as_evaluated else [TRAIN, VALID, TEST]
+    return HistoryScorer(run.model, sequences(run.dataset, run.split, labels))
 
 
 @dataclass(frozen=True)

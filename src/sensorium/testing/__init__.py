@@ -9,14 +9,18 @@ own tests.
 
 from sensorium.testing.contract import CHECKS, check_recommender
 from sensorium.testing.data import tiny_data, tiny_view
+from sensorium.testing.histories import HISTORY_CHECKS, check_history_recommender, ordered_view
 from sensorium.testing.subject import ContractError, NotApplicable, Subject, subject_of
 
 __all__ = [
     "CHECKS",
+    "HISTORY_CHECKS",
     "ContractError",
     "NotApplicable",
     "Subject",
+    "check_history_recommender",
     "check_recommender",
+    "ordered_view",
     "subject_of",
     "tiny_data",
     "tiny_view",

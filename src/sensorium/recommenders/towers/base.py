@@ -1,0 +1,33 @@
+"""What an item tower is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Draw = Callable[[str], torch.Generator]
+"""From the name of a parameter to the generator of its first values: `Recommender.generator`."""
+
+
+class Tower(nn.Module):
+    """Gives items their vectors. `forward(tokens)`: int64 [n] -> float32 [n, d], zero for token 0.
+
+    Attributes:
+        width: d.
+    """
+
+    width: int
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the vectors of tokens int64 [n]: float32 [n, d]."""
+        raise NotImplementedError
+
+
+def projection(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer, weight Xavier-normal, bias zero."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_normal_(layer.weight, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
