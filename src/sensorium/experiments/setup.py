@@ -35,7 +35,7 @@ class Setup:
 
     def features_read(self) -> list[str]:
         """Return the names of the item features that the model reads."""
-        if self.info.features == "none":
+        if self.info.features == "none" or getattr(self.model, "ids_alone", False):
             return []
         chosen: list[str] | None = getattr(self.model.config, "features", None)
         return list(self.view.features) if chosen is None else list(chosen)

@@ -104,6 +104,11 @@ class SequentialRecommender(Recommender):
             return content
         return IDPlusTower(IDTower(self.shown, config.dim, self.generator), content)
 
+    @property
+    def ids_alone(self) -> bool:
+        """Whether it reads no features as it is configured."""
+        return self.config.tower == "id"
+
     # --- training -----------------------------------------------------------------------------------------------------
 
     def make_batches(self, batch_size: int, negatives: int) -> WindowBatches:
