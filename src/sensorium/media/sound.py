@@ -91,8 +91,8 @@ def probe_sound(source: str | Path | bytes) -> SoundInfo:
     """Read what the headers say.
 
     Raises:
-        MediaError: With reason "missing_file", "truncated" (an empty file), "too_large" or "undecodable" (no sound
-            among other things).
+        MediaError: With reason "missing_file", "truncated" (an empty file), "too_large", "no_sound_stream" (pictures
+            alone) or "undecodable".
     """
     with _opened(source) as (container, stream):
         return _info(container, stream)

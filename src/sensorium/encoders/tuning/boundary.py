@@ -38,13 +38,15 @@ class Boundary:
 
         Raises:
             ConfigError: The tower is not tuned by top_k, or its encoder has no uniform blocks, or reads several
-                pieces per item.
+                pieces per item, or is the text encoder of CLIP or SigLIP (see `_by_ids`).
         """
         if tower.tuned.tune != "top_k":
             raise ConfigError(f"a boundary cache is for tune: top_k, not for {tower.tuned.tune}")
         self.tower, self.encoder = tower, tower.encoder
         self.blocks: list[Block] = blocks_of(self.encoder.module)
         modality = self.encoder.card.modality
+        if reason := _by_ids(self.encoder):
+            raise ConfigError(f"{self.encoder.card.name} cannot be trained from a boundary cache, {reason}")
         uniform = all(block.query for block in self.blocks) and len(self.blocks) + 1 == len(self.encoder.layers)
         if not uniform or modality not in ("text", "image"):
             raise ConfigError(
@@ -77,6 +79,20 @@ class Boundary:
             return {"input_ids": ids, "attention_mask": mask.to(torch.int64), "token_type_ids": ids}
         size = self.encoder.preparer.facts["size"]
         return {"pixels": torch.zeros((len(states), 3, *size), device=states.device)}
+
+
+def _by_ids(encoder: object) -> str:
+    """Return why stored states of a text are not enough for an encoder; "" where they are.
+
+    CLIP's text encoder takes its vector where the end-of-text id stands, and a cache holds no ids. SigLIP's runs
+    without a mask and takes its vector from the last position, which is padding; a cache holds content alone.
+    """
+    return {
+        "CLIPTextModel": "which holds no token ids: CLIP's text vector is read where the id of the text's end stands; "
+        "train it without one",
+        "SiglipTextModel": "which holds no padding: SigLIP's text vector is read from the last position, padding "
+        "included; train it without one",
+    }.get(getattr(getattr(encoder, "family", None), "cls", ""), "")
 
 
 @contextmanager
