@@ -138,17 +138,19 @@ def test_list_shows_what_each_takes(command: Command) -> None:
 
 
 def test_a_list_opens_no_connection_and_loads_no_weights() -> None:
-    """EN-8: sockets are blocked, weight files are not opened."""
+    """EN-8: sockets are blocked, weight files are not opened, no library that would run a model is imported."""
     program = """
 import socket, sys
 def refuse(*_, **__): raise AssertionError("a connection was opened")
-socket.socket.connect = socket.create_connection = refuse
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 opened = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
 from sensorium.cli import main
 assert main(["list", "encoders"]) == 0
 wrong = [name for name in opened if name.endswith((".safetensors", ".onnx", ".pth", ".gguf", ".bin"))]
 assert not wrong, wrong
+heavy = {"torch", "transformers", "tokenizers", "timm", "onnx", "gguf", "av"} & set(sys.modules)
+assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

