@@ -37,7 +37,7 @@ def test_every_command_is_listed_and_explains_itself(command: Command):
     assert command("--version").out.startswith("sensorium ")
 
 
-@pytest.mark.parametrize("name", ["trace", "tune"])
+@pytest.mark.parametrize("name", ["serve", "tune"])
 def test_commands_that_do_not_exist_yet_are_no_stubs(command: Command, name: str):
     """IN-3: a command that is not there is an error of one line, never a promise."""
     said = command(name)

@@ -24,10 +24,11 @@ from sensorium.recommenders.collaborative.vbpr import VBPR
 from sensorium.testing import CHECKS, ContractError, NotApplicable, check_recommender, subject_of, tiny_view
 
 GROUP = "sensorium.recommenders"
+ASKED_BY_USER = [name for name in registry.names(GROUP) if registry.get(GROUP, name).query_kind == "user"]
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("model", registry.names(GROUP))
+@pytest.mark.parametrize("model", ASKED_BY_USER)
 def test_every_registered_model_keeps_the_contract(model: str, check: str) -> None:
     """TR-1, CS-1 and every other check, for each model."""
     try:
