@@ -23,7 +23,10 @@ from sensorium.encoders.packaged.texts import SmolLM2
 
 @pytest.mark.slow
 def test_smollm2_is_stored_by_scale_one(loaded: Callable[[str], Any], tmp_path: Path) -> None:
-    """Pooled without the first position, states are stored undivided; its tokens are divided and survive."""
+    """Pooled without the first position, states are stored undivided; its tokens are divided and survive.
+
+    No text here is a single token: one would keep the first position, and its layer would be divided as well.
+    """
     encoder = loaded("smollm2-135m")
     texts = [f"a film about {text}" for text in words(24)]
     chosen = Component("sensorium.encoders", "smollm2-135m", SmolLM2.Config(weights="packaged"))

@@ -1,8 +1,8 @@
 """minilm-l6, mpnet-base, e5-small, smollm2-135m: text encoders whose weights come in packages.
 
 States and vector are means over the tokens, special ones included. A decoder's first position is a sink that holds no
-content and outweighs all others (SmolLM2, layer 12: 26,700 against some 100; in the mean of a title still 1,400):
-`pool_skip` leaves it out of the mean.
+content and outweighs all others (SmolLM2, layer 12: 26,700 against some 100; in a mean over 20 tokens still 1,400):
+`pool_skip` leaves it out of the mean. A text of one token keeps it, having nothing else.
 """
 
 from __future__ import annotations
