@@ -7,6 +7,7 @@
     bridge   ConSE: film posters to their own plots (recall at 10 of all films with both), from the vectors that
              `encoder_neighbours.py minilm-l6 efflite0` left below --scratch
     sound    yamnet on a sine of 1 kHz, white noise and silence: the three highest names
+    planted  the demo catalogue: has the nearest item the same planted topic (by its text), the same style (by its cover)?
     given    the trailer-audio vectors of ml1m: J@10 as in encoder_neighbours.py
 
 One row each is appended to docs/results/rows/encoders.jsonl.
@@ -140,6 +141,21 @@ def sound(_: Path, __: Path) -> dict[str, Any]:
     return result
 
 
+def planted(_: Path, __: Path) -> dict[str, Any]:
+    from sensorium.data.catalogue import open_dataset
+    from sensorium.encoders.encode import encode_all
+
+    dataset = encode_all(open_dataset("demo"), prefer="weights")
+    truth = pl.read_parquet(dataset.root / "planted" / "items.parquet")
+    result: dict[str, Any] = {"encoder": "minilm-l6, efflite0", "set": "demo", "items": dataset.n_items}
+    for feature, factor in (("text", "topic"), ("image", "style")):
+        x, present = dataset.features(feature)
+        label = truth[factor].to_numpy()[present]
+        share = np.unique(label, return_counts=True)[1] / len(label)
+        result[factor] = {"same": same_prompt(x[present], label), "chance": float((share**2).sum())}
+    return result
+
+
 def given(data: Path, _: Path) -> dict[str, Any]:
     table = films(data).filter((pl.col("in_ml1m") == "1") & (pl.col("audio_row") != "-1"))
     vectors = np.load(data / "movielens" / "ml1m" / "audio_vggish.f16.npy")[table.get_column("audio_row").cast(int)]
@@ -156,7 +172,7 @@ def given(data: Path, _: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="+", choices=("clips", "bridge", "sound", "given"))
+    parser.add_argument("parts", nargs="+", choices=("clips", "bridge", "sound", "planted", "given"))
     parser.add_argument("--scratch", type=Path, default=Path.home() / ".cache" / "sensorium" / "benchmarks")
     parser.add_argument("--rows", type=Path, default=ROWS)
     arguments = parser.parse_args()
@@ -164,7 +180,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     for part in arguments.parts:
-        result = {"topic": "encoders", **globals()[part](Path(os.environ["SENSORIUM_DATA"]), arguments.scratch)}
+        result = {"topic": "encoders", **globals()[part](Path(os.environ.get("SENSORIUM_DATA", "")), arguments.scratch)}
         result["command"] = f"python benchmarks/encoder_media.py {part}"
         with arguments.rows.open("a") as handle:
             handle.write(json.dumps(result) + "\n")
