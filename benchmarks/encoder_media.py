@@ -7,7 +7,7 @@
     bridge   ConSE: film posters to their own plots (recall at 10 of all films with both), from the vectors that
              `encoder_neighbours.py minilm-l6 efflite0` left below --scratch
     sound    yamnet on a sine of 1 kHz, white noise and silence: the three highest names
-    planted  the demo catalogue: has the nearest item the same planted topic (by its text), the same style (by its cover)?
+    planted  the demo catalogue: has the nearest item the planted topic, by its text, and style, by its cover?
     given    the trailer-audio vectors of ml1m: J@10 as in encoder_neighbours.py
 
 One row each is appended to docs/results/rows/encoders.jsonl.
@@ -152,7 +152,7 @@ def planted(_: Path, __: Path) -> dict[str, Any]:
         x, present = dataset.features(feature)
         label = truth[factor].to_numpy()[present]
         share = np.unique(label, return_counts=True)[1] / len(label)
-        result[factor] = {"same": same_prompt(x[present], label), "chance": float((share**2).sum())}
+        result[f"same_{factor}"] = {"found": same_prompt(x[present], label), "chance": float((share**2).sum())}
     return result
 
 
