@@ -115,7 +115,7 @@ def amazon_2014(root: Path) -> Path:
     literals = [
         "{'asin': '7806397051', 'description': \"It's a palette\", 'title': 'WAWO 15 Color', 'price': 9.99, "
         "'imUrl': 'http://x/a.jpg', 'related': {'also_bought': ['B1']}, 'salesRank': {'Beauty': 7}}",
-        "{'asin': __import__('os').system('touch /tmp/never'), 'title': 'evil'}",
+        f"{{'asin': __import__('os').system('touch {root / 'never'}'), 'title': 'evil'}}",
         "{'asin': 'B000052YPE', 'title': 'Nail\\nFile', 'categories': [['Beauty']]}",
     ]
     write_text(root / "meta_Beauty.json.gz", "\n".join(literals) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,9 @@ def open_dataset(name_or_path: str | Path) -> Dataset:
         from sensorium.data.demo import DemoConfig, generate_demo
 
         logger.info("generating the demo catalogue in %s", named)
-        return _made_once(named, lambda: generate_demo(named, DemoConfig()))
+        return Dataset.open(made_once(named, lambda: generate_demo(named, DemoConfig())))
     if text in RESEARCH_SETS:
-        return _made_once(named, lambda: _import_research_set(text, named))
+        return Dataset.open(made_once(named, lambda: _import_research_set(text, named)))
     if Path(text).is_dir():
         return Dataset.open(text)  # raises, and says what is missing there
     known = sorted({DEMO, *RESEARCH_SETS, *_names()})
@@ -78,18 +79,22 @@ def _names() -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}")) if folder.is_dir() else []
 
 
-def _made_once(folder: Path, make: Any) -> Dataset:
-    """Make a data set, or open the one that another process has made in the meantime."""
+def made_once(folder: Path, make: Callable[[], object]) -> Path:
+    """Make a data set in a folder, unless another process has made it in the meantime; return the folder."""
     try:
         make()
     except DataError:
         if not (folder / DESCRIPTION).exists():
             raise
-    return Dataset.open(folder)
+    return folder
 
 
-def _import_research_set(name: str, out: Path) -> Dataset:
-    folder, tree = RESEARCH_SETS[name]
+def research_folder(name: str, folder: str) -> Path:
+    """Return where a research data set lies.
+
+    Raises:
+        DataError: There is no such folder here; the message says what to set.
+    """
     root = shared_data()
     if root is None:
         raise DataError(
@@ -99,5 +104,10 @@ def _import_research_set(name: str, out: Path) -> Dataset:
     if not (root / folder).is_dir():
         raise DataError(f"'{name}' needs the folder {folder}, which is not in SENSORIUM_DATA ({root})")
     logger.info("importing %s from %s", name, root / folder)
+    return root / folder
+
+
+def _import_research_set(name: str, out: Path) -> Dataset:
+    folder, tree = RESEARCH_SETS[name]
     config = build(ImportConfig, {**tree, "name": name}, source=f"data set {name}")
-    return import_dataset(root / folder, out, config)
+    return import_dataset(research_folder(name, folder), out, config)

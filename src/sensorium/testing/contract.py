@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from sensorium.data.view import TrainView
 from sensorium.recommenders.base import Recommender
 from sensorium.testing import backbone, behaviour, content, structure
-from sensorium.testing.subject import ContractError, NotApplicable, Subject, subject_of
+from sensorium.testing.subject import Subject, run_checks, subject_of
 
 Check = Callable[[Subject], None]
 
@@ -61,20 +61,4 @@ def check_recommender(
         ConfigError: The config does not fit the model.
     """
     subject = subject_of(model, config, view)
-    outcome: dict[str, str] = {}
-    failures: list[str] = []
-    for name, check in CHECKS.items():
-        try:
-            check(subject)
-            outcome[name] = "passed"
-        except NotApplicable as reason:
-            outcome[name] = f"not applicable: {reason}"
-        except ContractError as error:
-            failures.append(f"  {name}: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever a model raises is a finding, and the other checks go on
-            failures.append(f"  {name}: {type(error).__name__}: {error}")
-    if failures:
-        raise ContractError(
-            f"{subject.model.__name__} fails {len(failures)} of {len(CHECKS)} checks:\n" + "\n".join(failures)
-        )
-    return outcome
+    return run_checks(CHECKS, subject, subject.model.__name__)

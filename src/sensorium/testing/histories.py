@@ -28,6 +28,7 @@ from sensorium.testing.subject import (
     require_close,
     require_equal_states,
     require_finite,
+    run_checks,
 )
 from sensorium.training.config import OptimizerConfig, TrainingConfig
 from sensorium.training.loop import train
@@ -206,18 +207,4 @@ def check_history_recommender(
     """
     checked = build(model.Config, config or {}, source=f"config of {model.__name__}", prefix="model")
     subject = HistorySubject(model, checked, ordered_view())
-    outcome: dict[str, str] = {}
-    failures: list[str] = []
-    for name, check in HISTORY_CHECKS.items():
-        try:
-            check(subject)
-            outcome[name] = "passed"
-        except NotApplicable as reason:
-            outcome[name] = f"not applicable: {reason}"
-        except ContractError as error:
-            failures.append(f"  {name}: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever a model raises is a finding
-            failures.append(f"  {name}: {type(error).__name__}: {error}")
-    if failures:
-        raise ContractError(f"{model.__name__} fails {len(failures)} checks:\n" + "\n".join(failures))
-    return outcome
+    return run_checks(HISTORY_CHECKS, subject, model.__name__)

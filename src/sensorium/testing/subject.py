@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from sensorium.recommenders.base import Recommender, scores
 from sensorium.testing.data import tiny_data
 from sensorium.training.config import OptimizerConfig, TrainingConfig
 from sensorium.training.protocols import BeginsEpochs, TrainingData
+
+Checked = TypeVar("Checked")
 
 VECTOR_TOLERANCE = 1e-5
 """How far scores may differ that are equal by their formula."""
@@ -183,3 +186,34 @@ def require_finite(values: Tensor, what: str) -> None:
     if not bool(torch.isfinite(values).all()):
         bad = int((~torch.isfinite(values)).sum())
         raise ContractError(f"{what} hold {bad} values that are not finite, of {values.numel()}")
+
+
+def run_checks(checks: Mapping[str, Callable[[Checked], None]], subject: Checked, name: str) -> dict[str, str]:
+    """Run every check on a subject, the ones after a failure too.
+
+    Args:
+        checks: What to run, by name.
+        subject: What each is called with.
+        name: What the message calls it.
+
+    Returns:
+        Name of the check -> "passed", or "not applicable: " and why.
+
+    Raises:
+        ContractError: A check fails; the message holds all that fail.
+    """
+    outcome: dict[str, str] = {}
+    failures: list[str] = []
+    for title, check in checks.items():
+        try:
+            check(subject)
+            outcome[title] = "passed"
+        except NotApplicable as reason:
+            outcome[title] = f"not applicable: {reason}"
+        except ContractError as error:
+            failures.append(f"  {title}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever a model raises is a finding, and the other checks go on
+            failures.append(f"  {title}: {type(error).__name__}: {error}")
+    if failures:
+        raise ContractError(f"{name} fails {len(failures)} of {len(checks)} checks:\n" + "\n".join(failures))
+    return outcome

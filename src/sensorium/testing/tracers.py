@@ -21,7 +21,7 @@ from torch import Tensor
 from sensorium.core import registry
 from sensorium.core.config import build
 from sensorium.core.seeds import numpy_generator
-from sensorium.testing.subject import ContractError, NotApplicable
+from sensorium.testing.subject import ContractError, NotApplicable, run_checks
 from sensorium.tracing.base import GROUP, Tracer, TracerInfo, TracingBatch, TracingOutput, TracingView, build_tracer
 from sensorium.tracing.data.dataset import Answers, concept_table
 from sensorium.tracing.data.splits import tracing_view
@@ -297,19 +297,4 @@ def check_tracer(
         ConfigError: The config does not fit the model.
     """
     subject = tracer_subject(model, config)
-    outcome: dict[str, str] = {}
-    failures: list[str] = []
-    for name, check in CHECKS.items():
-        try:
-            check(subject)
-            outcome[name] = "passed"
-        except NotApplicable as reason:
-            outcome[name] = f"not applicable: {reason}"
-        except ContractError as error:
-            failures.append(f"  {name}: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever a model raises is a finding, and the other checks go on
-            failures.append(f"  {name}: {type(error).__name__}: {error}")
-    if failures:
-        count = f"{len(failures)} of {len(CHECKS)} checks"
-        raise ContractError(f"{subject.model.__name__} fails {count}:\n" + "\n".join(failures))
-    return outcome
+    return run_checks(CHECKS, subject, subject.model.__name__)

@@ -50,7 +50,7 @@ class MovieLens1MReader:
         """
         log, people = path / "ml1m" / "interactions.tsv.gz", path / "ml1m" / "users.tsv"
         columns = ("user_id", "movie_id", "rating_ge4", "colakg_split", "loo_last")
-        rows = _scan(path, log, columns, row_index_name="row", row_index_offset=2).select(
+        rows = scan_table(path, log, columns, row_index_name="row", row_index_offset=2).select(
             "user_id",
             pl.col("movie_id").alias("item_id"),
             pl.col("row").cast(pl.Int64),
@@ -58,7 +58,7 @@ class MovieLens1MReader:
             "colakg_split",
             pl.col("loo_last").cast(pl.Int8),
         )
-        users = _scan(path, people, ("user_id", "gender", "age_code", "occupation")).select(
+        users = scan_table(path, people, ("user_id", "gender", "age_code", "occupation")).select(
             "user_id",
             "gender",
             age_bucket=pl.col("age_code").replace_strict(AGE_OF_CODE, return_dtype=pl.String),
@@ -98,7 +98,9 @@ class MovieLensLatestSmallReader:
         log = path / "mlls" / "ratings.tsv"
         films = _films(path).filter(pl.col("image").is_not_null() & pl.col("description").is_not_null())
         known = films.select("item_id").collect()["item_id"]
-        raw = _scan(path, log, ("user_id", "movie_id", "rating", "timestamp"), row_index_name="row", row_index_offset=2)
+        raw = scan_table(
+            path, log, ("user_id", "movie_id", "rating", "timestamp"), row_index_name="row", row_index_offset=2
+        )
         rows = raw.filter(pl.col("movie_id").is_in(known.implode())).select(
             "user_id",
             pl.col("movie_id").alias("item_id"),
@@ -124,7 +126,7 @@ def _films(path: Path) -> pl.LazyFrame:
     """Return all films: the first text that each has, its poster where the file is there, and its row of sound."""
     there = pl.Series([poster.stem for poster in (path / "posters").glob("*.jpg")], dtype=pl.String)
     columns = ("movie_id", "title", "genres", *TEXTS, "audio_row")
-    return _scan(path, path / "items.tsv", columns).select(
+    return scan_table(path, path / "items.tsv", columns).select(
         item_id=pl.col("movie_id"),
         title=pl.col("title"),
         description=pl.coalesce(TEXTS),
@@ -149,7 +151,7 @@ def _audio(path: Path, films: pl.LazyFrame) -> GivenFeatures:
     )
 
 
-def _scan(
+def scan_table(
     root: Path,
     file: Path,
     columns: tuple[str, ...],

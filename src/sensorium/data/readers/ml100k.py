@@ -24,6 +24,7 @@ from pydantic import Field
 from sensorium.core import config as core_config
 from sensorium.core.errors import DataError
 from sensorium.data.readers.base import Reading
+from sensorium.data.readers.films import scan_table
 from sensorium.data.readers.movielens_codes import age_bucket
 
 TEXTS = ("plot_omdb", "overview_tmdb", "abstract_dbpedia")  # a film's description is the first that it has
@@ -56,7 +57,9 @@ class MovieLens100KReader:
             if not file.is_file():
                 raise DataError(f"{path}: there is no {file.relative_to(path)} here")
         items = self._items(path, files[2])
-        raw = _scan(files[0], ("user_id", "rating", "timestamp", "movie_id"), row_index_name="row", row_index_offset=2)
+        raw = scan_table(
+            path, files[0], ("user_id", "rating", "timestamp", "movie_id"), row_index_name="row", row_index_offset=2
+        )
         rows = (
             raw.filter(pl.col("movie_id").is_not_null())
             .select(
@@ -93,7 +96,7 @@ class MovieLens100KReader:
     def _items(self, path: Path, file: Path) -> pl.LazyFrame:
         """Return the films of the variant, with the columns that encoders read."""
         posters = {poster.stem for poster in (path / "posters").glob("*.jpg")}
-        films = _scan(file, ("movie_id", "title", "genres", *TEXTS)).select(
+        films = scan_table(path, file, ("movie_id", "title", "genres", *TEXTS)).select(
             item_id=pl.col("movie_id"),
             title=pl.col("title"),
             description=pl.coalesce(TEXTS),
@@ -104,27 +107,8 @@ class MovieLens100KReader:
         return films.filter(pl.col("description").is_not_null()) if self.config.variant == "ml100k" else films
 
 
-def _scan(
-    file: Path, columns: tuple[str, ...], *, row_index_name: str | None = None, row_index_offset: int = 0
-) -> pl.LazyFrame:
-    """Return a tab-separated file as text. Quotes are letters there, and an empty cell is missing."""
-    frame = pl.scan_csv(
-        file,
-        separator="\t",
-        quote_char=None,
-        infer_schema=False,
-        row_index_name=row_index_name,
-        row_index_offset=row_index_offset,
-    )
-    found = frame.collect_schema().names()
-    for column in columns:
-        if column not in found:
-            raise DataError(f"{file}: there is no column '{column}' (columns: {', '.join(found)})")
-    return frame
-
-
 def _users(file: Path) -> pl.LazyFrame:
     """Return the users with the age in years and in the seven buckets of MovieLens-1M."""
     age = pl.col("age").cast(pl.Int32)
-    users = _scan(file, ("user_id", "age", "gender", "occupation"))
+    users = scan_table(file.parent, file, ("user_id", "age", "gender", "occupation"))
     return users.select("user_id", age, "gender", "occupation", age_bucket=age_bucket())

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sensorium.core.config import build
 from sensorium.core.errors import DataError
-from sensorium.core.home import shared_data
 from sensorium.core.registry import did_you_mean
-from sensorium.data.catalogue import datasets_home
+from sensorium.data.catalogue import datasets_home, made_once, research_folder
 from sensorium.data.schema import DESCRIPTION
 from sensorium.tracing.data.dataset import TracingDataset
 from sensorium.tracing.data.importing import TracingImportConfig, import_tracing
@@ -48,36 +46,19 @@ def open_tracing(name_or_path: str | Path) -> TracingDataset:
         from sensorium.tracing.data.simulated import SimulationConfig, simulate
 
         logger.info("simulating learners in %s", named)
-        return _made_once(named, lambda: simulate(named, SimulationConfig()))
+        return TracingDataset.open(made_once(named, lambda: simulate(named, SimulationConfig())))
     if text in RESEARCH_SETS:
-        return _made_once(named, lambda: _import_research_set(text, named))
+        return TracingDataset.open(made_once(named, lambda: _import_research_set(text, named)))
     known = sorted({DEMO, *RESEARCH_SETS})
     raise DataError(
         f"there is no tracing data set '{text}'{did_you_mean(text, known)} (a folder, or one of: {', '.join(known)})"
     )
 
 
-def _made_once(folder: Path, make: Callable[[], object]) -> TracingDataset:
-    """Make a data set, or open the one that another process has made in the meantime."""
-    try:
-        make()
-    except DataError:
-        if not (folder / DESCRIPTION).exists():
-            raise
-    return TracingDataset.open(folder)
-
-
 def _import_research_set(name: str, out: Path) -> TracingDataset:
     folder, tree = RESEARCH_SETS[name]
-    root = shared_data()
-    if root is None:
-        raise DataError(
-            f"'{name}' is a research data set and is not imported yet: set SENSORIUM_DATA to the folder that holds "
-            f"{folder}/"
-        )
-    if not (root / folder).is_dir():
-        raise DataError(f"'{name}' needs the folder {folder}, which is not in SENSORIUM_DATA ({root})")
-    logger.info("importing %s from %s", name, root / folder)
     return import_tracing(
-        root / folder, out, build(TracingImportConfig, {**tree, "name": name}, source=f"data set {name}")
+        research_folder(name, folder),
+        out,
+        build(TracingImportConfig, {**tree, "name": name}, source=f"data set {name}"),
     )
