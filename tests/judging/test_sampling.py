@@ -141,7 +141,7 @@ def test_every_odd_file_ends_in_a_result_or_a_reason_soon(tmp_path: Path) -> Non
             sizes[path.stem] = (len(shown.pictures), shown.pictures[0].width, shown.pictures[0].height)
         except MediaError as error:
             sizes[path.stem] = error.reason
-        assert time.monotonic() - began < 5  # it catches an endless loop
+        assert time.monotonic() - began < 60  # it catches an endless loop
     assert sizes == {
         "variable": (4, 48, 32),
         "rotated": (5, 32, 48),

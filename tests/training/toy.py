@@ -140,8 +140,19 @@ def kill_at_loss(number: int) -> Callable[[int], None]:
     return lambda count: os.kill(os.getpid(), signal.SIGKILL) if count == number else None
 
 
+def kill_after_loss(number: int, seconds: float) -> Callable[[int], None]:
+    """Kill this process so long after its `number`th step began, wherever it is then."""
+
+    def arm(count: int) -> None:
+        if count == number:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    return arm
+
+
 def serve() -> None:
-    """Train once for each line of the input, in a process of its own: [path, config, {kill_at_sync|kill_at_loss: n}].
+    """Train once for each line of the input, in a process of its own: [path, config, {kind of kill: its arguments}].
 
     Prints the process's number at once, and its exit status at its end. One program for many processes, since starting
     torch takes longer than all of them.
@@ -155,7 +166,11 @@ def serve() -> None:
             with contextlib.suppress(BaseException):
                 if "kill_at_sync" in kill:
                     kill_at_sync(kill["kill_at_sync"])
-                options = {"before_loss": kill_at_loss(kill["kill_at_loss"])} if "kill_at_loss" in kill else {}
+                options = {}
+                if "kill_at_loss" in kill:
+                    options["before_loss"] = kill_at_loss(kill["kill_at_loss"])
+                if "kill_after_loss" in kill:
+                    options["before_loss"] = kill_after_loss(*kill["kill_after_loss"])
                 train_toy(TrainingConfig(**config), run=RunDirectory.open(Path(path)), **options)
                 status = 0
             os._exit(status)
