@@ -80,9 +80,19 @@ def test_in_processes_of_their_own(world: Dataset, in_tmp: Path):
     assert bpr["threads"] == "1"
     assert bpr["seconds"] > 0
     assert bpr["config"]["model"]["dim"] == 4
+    assert "features" not in bpr
     runs = [RunDirectory.open(path.parent) for path in Path("runs/trial").glob("world-bpr-0-*/config.yaml")]
     assert sorted(run.result is not None for run in runs) == [False, True]
     assert "| bpr |" in rows_table("trial", metrics=["recall@5", "recall@10"])
+
+
+def test_a_row_says_which_features_were_read(world: Dataset, in_tmp: Path, order: list[str]):
+    run_experiment(experiment(in_tmp, world, [cell("vbpr", "vbpr", keys={"dim": 4})], seeds=[0]))
+    (row,) = Rows("trial").read()
+    known = world.info.features
+    assert {name: said.rpartition(" ")[2] for name, said in row["features"].items()} == {
+        name: info.digest[:8] for name, info in known.items()
+    }
 
 
 def test_only_missing_cells_are_run(world: Dataset, in_tmp: Path, order: list[str]):

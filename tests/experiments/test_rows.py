@@ -164,6 +164,27 @@ def test_cold_items_have_a_table_of_their_own(tmp_path: Path):
     assert "| one | .7000 | .7000 | .7000 | .7000 | [.6000, .8000] |" in table
 
 
+def test_a_table_says_which_features_were_read(tmp_path: Path):
+    """Features are made by hand or by an encoder, whichever stood in the data set: rows of two kinds are told apart."""
+    text = {"features": {"text": "minilm-l6 of title, digest 12345678"}}
+    other = {"features": {"text": "tfidf-svd of title, digest abcdef00", "image": "given, digest 01020304"}}
+    write(
+        tmp_path,
+        [
+            measured("old", 0, 0.1, "model.reg=1"),
+            measured("one", 0, 0.2, "model.reg=2", **text),
+            measured("one", 1, 0.2, "model.reg=2", **text),
+            measured("two", 0, 0.3, "model.reg=3", **other),
+            measured("three", 0, 0.1, "model.reg=4", **text),
+        ],
+    )
+    table = rows_table("topic", rows=tmp_path)
+    assert "Features of one, three: text by minilm-l6 of title, digest 12345678." in table
+    assert "Features of two: image by given, digest 01020304; text by tfidf-svd of title, digest abcdef00." in table
+    write(tmp_path / "old", [measured("old", 0, 0.1)])
+    assert "Features of" not in rows_table("topic", rows=tmp_path / "old")
+
+
 def test_no_rows_and_a_missing_metric(tmp_path: Path):
     with pytest.raises(DataError, match="holds no rows"):
         rows_table("topic", rows=tmp_path)

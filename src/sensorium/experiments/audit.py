@@ -97,7 +97,7 @@ def audit(config: RunConfig | Mapping[str, Any] | str | Path, *, overrides: Iter
         ConfigError: A wrong key or value, or a configuration that does not fit the data.
         DataError: The data are too dense to be permuted.
     """
-    checked = read_config(config, overrides)
+    checked = read_config(config, [*overrides, "data.repeats=first"])  # shuffled rows hold no pair twice
     dataset, split = open_split(checked)
     with TemporaryDirectory(prefix="sensorium-audit-") as folder:
         audited = _Audited(checked, dataset, split, Path(folder))

@@ -28,6 +28,7 @@ from sensorium.core.progress import Progress
 from sensorium.core.rundir import RunDirectory
 from sensorium.data.catalogue import open_dataset
 from sensorium.experiments.config import RunConfig
+from sensorium.experiments.finished import origins
 from sensorium.experiments.jobs import job_class
 from sensorium.experiments.origin import Origin, tables_digest
 from sensorium.experiments.plan import Point, Search, read_plan
@@ -281,6 +282,8 @@ def row_of(path: Path, point: Point) -> Row:
         "finished": datetime.now(UTC).date().isoformat(),
         "config": directory.config,
     }
+    if features := origins(result["data"].get("features", {})):
+        row["features"] = features
     for extra in ("protocol", "leaky", "readings", "by_length", "unseen"):  # what runs of a wing say beside
         if extra in result:
             row[extra] = _rounded(result[extra])

@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from sensorium.core import registry
 from sensorium.core.config import Component, Config, apply_overrides, build, component, dump, load_yaml
 from sensorium.core.errors import ConfigError
 from sensorium.core.files import digest
 from sensorium.data.noise import NoiseConfig
+from sensorium.data.splits import Repeats
 from sensorium.evaluation.selection import Selection, check_evaluation
 from sensorium.training.config import TrainingConfig
 from sensorium.training.selection import Constraint
@@ -33,6 +35,11 @@ class DataConfig(Config):
     )
     min_rating: float | None = Field(
         None, description="rows below this rating are left out; null = every row is a positive"
+    )
+    repeats: Literal["first", "all"] | None = Field(
+        None,
+        description="rows of a pair of user and item that stands again: first: it counts once; all: every time; "
+        "null = all where the model reads the order of rows, else first",
     )
     features: list[str] | None = Field(
         None, description="item features that models may read; null = all of the data set"
@@ -56,6 +63,16 @@ class EvaluationConfig(Config):
     mask: Literal["train", "train+valid"] = Field(
         "train", description="rows of a user that are never recommended at test; validation always masks train"
     )
+    repeat_policy: Literal["drop", "mask", "free"] = Field(
+        "drop",
+        description="targets that the history holds already: drop: left out and counted; mask: they stay and are never "
+        "hit (published tables); free: nothing is masked",
+    )
+    history: Literal["full", "window"] = Field(
+        "full",
+        description="what of a history is masked: full: all of it; window: what the split's max_len leaves (published "
+        "tables)",
+    )
     tie_seed: int = Field(
         0, ge=0, description="seed of the order of equal scores; the same for all runs that are compared"
     )
@@ -75,6 +92,18 @@ class RunConfig(Config):
     constraint: Constraint | None = Field(None, description="a condition that the selected state must meet")
     seed: int = Field(0, ge=0, description="decides every random draw but the split's")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_over_the_model_s_own(cls, tree: Any) -> Any:
+        """Take what a run does not say from the `run_defaults` of its model, if it has any, before the usual values."""
+        model = tree.get("model") if isinstance(tree, Mapping) else None
+        name = model.get("name") if isinstance(model, Mapping) else getattr(model, "name", model)
+        group = "sensorium.recommenders"
+        if not isinstance(name, str) or name not in registry.entries(group):
+            return tree
+        defaults = getattr(registry.get(group, name), "run_defaults", None)
+        return merge(defaults, tree) if defaults else tree
+
     @model_validator(mode="after")
     def _numbers_can_be_had(self) -> RunConfig:
         """Refuse numbers that no validation of this run would hold."""
@@ -86,6 +115,12 @@ class RunConfig(Config):
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
+
+    @property
+    def repeats(self) -> Repeats:
+        """Which rows of a repeated pair count: what the configuration says, or what suits its model."""
+        chosen: Component = self.model
+        return self.data.repeats or ("all" if chosen.target.info.order else "first")
 
     def parsed_selection(self) -> Selection:
         """Return the selecting number with its direction."""
@@ -100,6 +135,27 @@ class RunConfig(Config):
     def key(self) -> str:
         """Return eight hexadecimal digits that differ when any key differs."""
         return digest(dump(self))[:8]
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a tree over another: mappings are merged key by key, unless the upper one names another component; all else
+    is replaced.
+    """
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(below, str) and isinstance(value, Mapping) and "name" not in value:
+            below = {"name": below}  # `model: bpr` is short for `model: {name: bpr}`
+        other_component = (
+            isinstance(below, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("name", below.get("name")) != below.get("name")
+        )
+        if isinstance(below, Mapping) and isinstance(value, Mapping) and not other_component:
+            result[key] = merge(below, value)
+        else:
+            result[key] = value
+    return result
 
 
 def read_tree(

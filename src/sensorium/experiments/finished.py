@@ -105,11 +105,18 @@ class FinishedRun:
         rating = self.config["data"].get("min_rating")
         return {
             "data": f"{data['name']} ({self.tables[:8]})" + ("" if rating is None else f", ratings from {rating:g}"),
-            "split": f"{describe_split(data['split'])}, seed {data['split_seed']}",
-            "mask": str(evaluation["mask"]),
+            "split": f"{describe_split(data['split'])}, seed {data['split_seed']}{_repeated(data)}",
+            "mask": self._mask(),
             "order of ties": f"seed {evaluation['tie_seed']}",
             "k": ", ".join(map(str, evaluation["ks"])),
         }
+
+    def _mask(self) -> str:
+        """What the test hid: for user ids as configured, for histories by their own two keys."""
+        evaluation = self.result["evaluation"]
+        if self.test["rules"].get("query") != "history":
+            return str(evaluation["mask"])
+        return f"{evaluation.get('history', 'full')} history, repeats {evaluation.get('repeat_policy', 'drop')}"
 
     @cached_property
     def tables(self) -> str:
@@ -119,10 +126,7 @@ class FinishedRun:
     @property
     def features(self) -> dict[str, str]:
         """The item features that the model read: what made each, and the first digits of its values."""
-        return {
-            name: f"{describe_origin(info['provenance'])}, digest {info['digest'][:8]}"
-            for name, info in self.data["features"].items()
-        }
+        return origins(self.data["features"])
 
     # --- what came out ----------------------------------------------------------------------------------------------
 
@@ -203,6 +207,17 @@ class FinishedRun:
     def seconds(self) -> float:
         """Wall time of training, validation and test."""
         return sum(self.timing.get(f"{part}_seconds", 0.0) for part in ("train", "validation", "after_training"))
+
+
+def origins(features: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return what made each feature of a result, and the first digits of its values."""
+    return {
+        name: f"{describe_origin(info['provenance'])}, digest {info['digest'][:8]}" for name, info in features.items()
+    }
+
+
+def _repeated(data: Mapping[str, Any]) -> str:
+    return ", repeats kept" if data.get("repeats", "first") == "all" else ""
 
 
 def describe_origin(provenance: Mapping[str, Any] | str) -> str:

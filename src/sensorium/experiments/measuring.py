@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +12,11 @@ import numpy.typing as npt
 from sensorium.core.rundir import RunDirectory
 from sensorium.core.seeds import catalogue_order
 from sensorium.data.batches import PairBatches
-from sensorium.data.sequences import sequences
-from sensorium.data.splits import TRAIN, VALID
+from sensorium.data.splits import Split
 from sensorium.data.weights import WeightedBatches
 from sensorium.evaluation.bootstrap import Interval, mean_intervals
 from sensorium.evaluation.buckets import evaluate_within, measure_buckets, popularity_buckets, warm_and_cold
-from sensorium.evaluation.histories import HistoryScorer, history_task
+from sensorium.evaluation.histories import HistoryScorer, OwnerScorer, history_task
 from sensorium.evaluation.ranking import Ranked, evaluate, rank, ranking_rules
 from sensorium.evaluation.results import RankingResult, measure
 from sensorium.evaluation.scoring import Scorer
@@ -87,12 +86,24 @@ def _batches(setup: Setup) -> tuple[BatchSource | None, int]:
 
 def asked(setup: Setup, part: Literal["valid", "test"]) -> tuple[Scorer, RankingTask]:
     """Return who is asked, and what: users of the model itself, or the users' histories before the part."""
-    if setup.model.query_kind == "history":
-        known = [TRAIN] if part == "valid" else [TRAIN, VALID]
-        scorer = HistoryScorer(setup.model, sequences(setup.dataset, setup.split, known))
-        return scorer, history_task(setup.split, part)
-    mask = "train" if part == "valid" else setup.config.evaluation.mask
-    return setup.model, ranking_task(setup.split, part, mask=mask)
+    split, evaluation = setup.split, setup.config.evaluation
+    if setup.model.query_kind == "history" or asks_users_often(split):
+        histories, task = history_task(
+            setup.dataset, split, part, repeat_policy=evaluation.repeat_policy, mask=evaluation.history
+        )
+        if setup.model.query_kind == "history":
+            return HistoryScorer(setup.model, histories), task
+        known = "the model knows the user's train rows"
+        return OwnerScorer(setup.model, histories.user), replace(
+            task, rules={**task.rules, "query": "user id", "history": known}
+        )
+    mask = "train" if part == "valid" else evaluation.mask
+    return setup.model, ranking_task(split, part, mask=mask, candidates=split.candidates)
+
+
+def asks_users_often(split: Split) -> bool:
+    """Whether a split asks for several rows of a user in turn: every model then answers each after its own history."""
+    return split.in_turn and int(split.config.get("targets_per_user", 1)) > 1
 
 
 def validate_best(setup: Setup) -> RankingResult:
@@ -126,7 +137,7 @@ def bucket_results(setup: Setup, tested: Tested) -> dict[str, tuple[npt.NDArray[
     Returns:
         By bucket, its items bool [I] and the result.
     """
-    count = setup.view.item_count
+    count = trained_count(setup)
     buckets = warm_and_cold(count) | popularity_buckets(count)
     evaluation = setup.config.evaluation
     found = measure_buckets(
@@ -141,6 +152,12 @@ def bucket_results(setup: Setup, tested: Tested) -> dict[str, tuple[npt.NDArray[
     return {name: (buckets[name], result) for name, result in found.items()}
 
 
+def trained_count(setup: Setup) -> npt.NDArray[np.int64]:
+    """Return how often training showed each item, int64 [I]: its train rows, or those in the windows of sequences."""
+    counted: npt.NDArray[np.int64] | None = getattr(setup.model, "shown_count", None)
+    return setup.view.item_count if counted is None else counted
+
+
 def among_cold_items(setup: Setup, tested: Tested) -> RankingResult:
     """Rank the cold items of the split among themselves: the second ranking of `cold_items`."""
     assert setup.split.cold_items is not None  # asked only of a split that has them
@@ -149,7 +166,7 @@ def among_cold_items(setup: Setup, tested: Tested) -> RankingResult:
 
 def intervals(result: RankingResult) -> dict[str, Interval]:
     """Return each metric's 95 % interval over users; metrics of all lists together have none."""
-    return mean_intervals(result.per_query)
+    return mean_intervals(result.per_query, owner=result.owner)
 
 
 def _measured(setup: Setup) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from pydantic import Field, field_validator
 
 from sensorium.core.config import Config, build, dump, load_yaml
 from sensorium.core.errors import ConfigError
-from sensorium.experiments.config import RunConfig
+from sensorium.experiments.config import RunConfig, merge
 from sensorium.experiments.jobs import job_class
 
 
@@ -168,24 +168,3 @@ def _with_settings(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
             nested = {key: nested}
         tree = merge(tree, nested)
     return dict(tree)
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay a tree over another: mappings are merged key by key, unless the upper one names another component; all else
-    is replaced.
-    """
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        if isinstance(below, str) and isinstance(value, Mapping) and "name" not in value:
-            below = {"name": below}  # `model: bpr` is short for `model: {name: bpr}`
-        other_component = (
-            isinstance(below, Mapping)
-            and isinstance(value, Mapping)
-            and value.get("name", below.get("name")) != below.get("name")
-        )
-        if isinstance(below, Mapping) and isinstance(value, Mapping) and not other_component:
-            result[key] = merge(below, value)
-        else:
-            result[key] = value
-    return result

@@ -25,6 +25,7 @@ from sensorium.core.resources import peak_memory
 from sensorium.core.rundir import RunDirectory
 from sensorium.data.dataset import Dataset
 from sensorium.data.splits import TEST, TRAIN, VALID
+from sensorium.evaluation.histories import with_repeats
 from sensorium.evaluation.results import RankingResult
 from sensorium.experiments.config import RunConfig
 from sensorium.experiments.measuring import (
@@ -98,20 +99,27 @@ def _write_tables(path: Path, setup: Setup, tested: Tested, cold: RankingResult 
 
 
 def per_user_table(dataset: Dataset, result: RankingResult) -> pl.DataFrame:
-    """Return user_id and one float64 column per metric and k, one row per measured user."""
-    users = dataset.user_ids().gather(result.query).alias("user_id")
-    return pl.DataFrame([users, *(pl.Series(name, values) for name, values in result.per_query.items())])
+    """Return user_id and one float64 column per metric and k, one row per measured user: the mean over its queries."""
+    users = dataset.user_ids().gather(result.users).alias("user_id")
+    table = pl.DataFrame([users, *(pl.Series(name, values) for name, values in result.per_query.items())])
+    return table if result.owner is None else table.group_by("user_id", maintain_order=True).mean()
 
 
 def lists_table(dataset: Dataset, tested: Tested) -> pl.DataFrame:
     """Return the lists as rows user_id, item_id, rank (from 1), score; users in the order of their ids, best item
-    first.
+    first. Where users have several targets in turn, `turn` numbers their lists from 1.
     """
-    items = tested.ranked.items
+    items, task = tested.ranked.items, tested.task
     filled = items >= 0  # [n, k]
+    entries = filled.sum(axis=1)
+    turn = {}
+    if task.owner is not None:
+        first = np.searchsorted(task.owner, task.owner)
+        turn["turn"] = np.repeat(np.arange(len(task)) - first + 1, entries).astype(np.int32)
     return pl.DataFrame(
         {
-            "user_id": dataset.user_ids().gather(np.repeat(tested.task.query, filled.sum(axis=1))),
+            "user_id": dataset.user_ids().gather(np.repeat(task.users, entries)),
+            **turn,
             "item_id": dataset.item_ids().gather(items[filled]),
             "rank": np.nonzero(filled)[1].astype(np.int32) + 1,
             "score": tested.ranked.scores[filled],
@@ -149,6 +157,8 @@ def _result(
             for name, (items, part) in bucket_results(setup, tested).items()
         },
     }
+    if (repeats := with_repeats(tested.task, tested.result)) is not None:
+        result["test"]["with_repeats"] = repeats
     if cold is not None and setup.split.cold_items is not None:  # "test" ranks the cold items among the whole catalogue
         result["cold_items"] = {"items": int(setup.split.cold_items.sum()), "among_cold": _report(cold)}
     return result
@@ -169,6 +179,7 @@ def _data(setup: Setup) -> dict[str, Any]:
         },
         "split": setup.config.data.split.tree(),
         "split_seed": setup.config.data.split_seed,
+        "repeats": split.repeats,
         "uses_future": split.uses_future,
         "left_out": dict(split.left_out),
         "notices": [*dataset.info.notices, *split.notices],

@@ -12,13 +12,13 @@ from sensorium.core.config import build, to_yaml
 from sensorium.core.errors import SensoriumError
 from sensorium.core.pages import figure, write_page
 from sensorium.core.resources import readable_bytes, readable_seconds
-from sensorium.data.splits import make_split
 from sensorium.experiments import plots
 from sensorium.experiments.config import RunConfig
 from sensorium.experiments.examples import Example, draw_examples
 from sensorium.experiments.finished import POPULARITY, TEMPERATURE, FinishedRun, describe_origin
 from sensorium.experiments.origin import Origin
 from sensorium.experiments.plots import NO_ENDS, Interval, Line
+from sensorium.experiments.setup import split_of
 from sensorium.experiments.tables import Card, Sheet, plain
 
 if TYPE_CHECKING:
@@ -202,8 +202,7 @@ def _examples(run: FinishedRun) -> tuple[list[Example], str]:
     config = build(RunConfig, run.config, source=str(run.path / "config.yaml"))
     try:
         dataset = Origin.read(run.path).open()
-        split = make_split(dataset, config.data.split, seed=config.data.split_seed, min_rating=config.data.min_rating)
-        return draw_examples(run, dataset, split), ""
+        return draw_examples(run, dataset, split_of(config, dataset)), ""
     except SensoriumError as error:
         return [], f"No examples: {error}"
 

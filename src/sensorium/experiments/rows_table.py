@@ -102,6 +102,7 @@ def _table(rows: list[Row], metrics: Sequence[str]) -> str:
                 ],
             )
         )
+    lines += _features_read(cells)
     cold = [(label, [row["cold"] for row in group if "cold" in row]) for label, group in cells]
     cold = [(label, group) for label, group in cold if group]
     if cold:
@@ -112,6 +113,22 @@ def _table(rows: list[Row], metrics: Sequence[str]) -> str:
             bounds = _bounds(group, lambda part: part["test_intervals"].get(main))
             lines.append(_line(label, [*(_spread(group, "test", name) for name in metrics), bounds]))
     return "\n".join(lines)
+
+
+def _features_read(cells: list[tuple[str, list[Row]]]) -> list[str]:
+    """Return which features the models read, where the rows say it (those of the first releases do not)."""
+    readers: dict[str, list[str]] = {}
+    for label, group in cells:
+        for row in group:
+            if read := row.get("features"):
+                said = "; ".join(f"{name} by {origin}" for name, origin in sorted(read.items()))
+                readers.setdefault(said, []).append(label)
+    if not readers:
+        return []
+    lines = [""]
+    for said, labels in readers.items():
+        lines.append(f"Features of {', '.join(dict.fromkeys(labels))}: {said}.")
+    return lines
 
 
 def _split(tree: Mapping[str, Any]) -> str:

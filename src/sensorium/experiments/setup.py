@@ -71,8 +71,17 @@ def open_split(config: RunConfig, dataset: Dataset | None = None) -> tuple[Datas
     """Open the data of a configuration and divide them; arguments and errors as for `set_up`."""
     dataset = open_dataset(config.data.dataset) if dataset is None else dataset
     check_model(config, dataset)
-    split = make_split(dataset, config.data.split, seed=config.data.split_seed, min_rating=config.data.min_rating)
-    return dataset, split
+    return dataset, split_of(config, dataset)
+
+
+def split_of(config: RunConfig, dataset: Dataset) -> Split:
+    """Divide open data as a configuration says.
+
+    Raises:
+        DataError: They cannot be divided so.
+    """
+    data = config.data
+    return make_split(dataset, data.split, seed=data.split_seed, min_rating=data.min_rating, repeats=config.repeats)
 
 
 def check_model(config: RunConfig, dataset: Dataset) -> None:
