@@ -1,11 +1,10 @@
 import sensorium as sn
-from sensorium.cli.features import read_encoder
 from sensorium.encoders.cache.job import Options
 from sensorium.encoders.cache.states import open_states
 
 
 def main() -> None:
-    encoder = read_encoder("{name: efflite0, weights: random}")  # untrained: leave the second key out for real use
+    encoder = {"name": "efflite0", "weights": "random"}  # untrained: leave the second key out for real use
     data = sn.encode(sn.open_dataset("demo"), encoder, name="cover", options=Options(workers=1))
     x, present = data.features("cover")  # pooled: float32 [I, P], bool [I]
     with open_states("cover", dataset=data) as states:  # refuses what is stale

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sensorium.core.config import Component
-from sensorium.core.errors import ConfigError, DataError, UnknownNameError
+from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.files import read_json, read_parquet
 from sensorium.core.registry import registered
 from sensorium.data.dataset import Dataset
@@ -334,8 +334,10 @@ def test_nothing_usable_is_said(catalogue: Catalogue) -> None:
 
 def test_wrong_calls_say_what_is_right(catalogue: Catalogue) -> None:
     dataset = catalogue(title=["red boat", "red tree"])
-    with pytest.raises(UnknownNameError, match=r"did you mean 'tfidf-svd'\?"):
+    with pytest.raises(ConfigError, match=r"did you mean 'tfidf-svd'\?"):
         encode(dataset, "tfidf-sdv")
+    with pytest.raises(ConfigError, match=r"encoder.dims: unknown key; did you mean encoder.dim\?"):
+        encode(dataset, {"name": "tfidf-svd", "dims": 3})
     with pytest.raises(ConfigError, match="'tfidf-svd' reads text, not image"):
         encode(dataset, "tfidf-svd", modality="image")
     with pytest.raises(DataError, match=r"no column image to encode as image \(they have item, item_id, title\)"):

@@ -236,13 +236,9 @@ def read_encoder(text: str, more: dict[str, str] | None = None) -> Component:
     Raises:
         ConfigError: No such encoder, or a wrong key.
     """
-    from sensorium.core.config import Config, build, component
-
-    class Choice(Config):
-        encoder: component("sensorium.encoders")  # type: ignore[valid-type]
+    from sensorium.encoders.encode import configured_encoder
 
     value = read_value(text)
     if more:
         value = {**({"name": value} if isinstance(value, str) else value), **more}
-    chosen: Component = build(Choice, {"encoder": value}, source="--encoder").encoder
-    return chosen
+    return configured_encoder(value, source="--encoder")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sensorium.core import registry
-from sensorium.core.config import Component
+from sensorium.core.config import Component, Config, build, component
 from sensorium.core.errors import ConfigError, DataError, SensoriumError
 from sensorium.core.files import digest
 from sensorium.core.progress import Progress
@@ -126,7 +126,7 @@ def card_of(chosen: Component) -> EncoderCard:
 
 def encode(
     dataset: Dataset,
-    encoder: str | Component,
+    encoder: str | Mapping[str, object] | Component,
     *,
     modality: Modality | None = None,
     fields: Sequence[str] | None = None,
@@ -143,7 +143,7 @@ def encode(
 
     Args:
         dataset: The data set.
-        encoder: Its name, or a configured component.
+        encoder: Its name, a mapping with its name and options, or a configured component.
         modality: Checked against the encoder's, where given.
         fields: Columns of `items` to read; default: title and description, or the column named like the modality.
         split: For fitted encoders: fit on the items with a train row of this split; None: on all with content.
@@ -159,7 +159,7 @@ def encode(
         DataError: A column is missing, no item has usable content, or the split belongs to other items.
         ConfigError: The encoder reads another modality, or an option that it does not have.
     """
-    chosen = encoder if isinstance(encoder, Component) else _component(encoder)
+    chosen = encoder if isinstance(encoder, Component) else configured_encoder(encoder)
     if is_foundation(chosen.target):
         if split is not None:
             raise ConfigError(f"encoder '{chosen.name}' has weights and learns nothing from a split: leave it out")
@@ -171,9 +171,22 @@ def encode(
     return _by_fitting(dataset, chosen, modality, fields, split, name)
 
 
-def _component(name: str) -> Component:
-    target = registry.get(store.GROUP, name)
-    return Component(store.GROUP, name, target.Config())
+def configured_encoder(choice: str | Mapping[str, object], *, source: str = "encoder") -> Component:
+    """Return an encoder by its name or by a mapping with its name and options, checked.
+
+    Args:
+        choice: "tfidf-svd", or {"name": "tfidf-svd", "dim": 64}.
+        source: Where it was given, for errors.
+
+    Raises:
+        ConfigError: No such encoder, or a wrong option.
+    """
+
+    class Choice(Config):
+        encoder: component(store.GROUP)  # type: ignore[valid-type]
+
+    chosen: Component = build(Choice, {"encoder": choice}, source=source).encoder
+    return chosen
 
 
 def _by_weights(

@@ -28,7 +28,7 @@ from sensorium.lifting.projection import LEAST_ALPHA, project
 from sensorium.lifting.rasterisers import RasterBackend, RenderOut, select
 from sensorium.lifting.rasterisers.base import LEAST_LIGHT
 from sensorium.lifting.rasterisers.torch_reference import TorchRasteriser
-from sensorium.testing.subject import ContractError
+from sensorium.testing.subject import ContractError, run_checks
 
 FORWARD, FORWARD_MEAN, GRADIENT = 1e-4, 1e-5, 1e-3  # largest, mean; relative norm of the difference
 AT_A_SWITCH, SWITCHES = 0.01, 0.03  # difference allowed there; share of such pixels
@@ -56,31 +56,20 @@ def check_rasteriser(
         ResourceError: The named back end does not work here.
     """
     drawer = select(backend, device) if isinstance(backend, str) else backend
-    checks: dict[str, Callable[[], None]] = {
-        "available": partial(check_available, drawer),
-        "closed form": partial(check_closed_form, drawer, device),
-        "background": partial(check_background, drawer, device),
-        "no Gaussians": partial(check_nothing, drawer, device),
-        "order": partial(check_order, drawer, device),
-        "equal depths": partial(check_equal_depths, drawer, device),
-        "turned together": partial(check_turned_together, drawer, device),
+    checks: dict[str, Callable[[RasterBackend], None]] = {
+        "available": check_available,
+        "closed form": partial(check_closed_form, device=device),
+        "background": partial(check_background, device=device),
+        "no Gaussians": partial(check_nothing, device=device),
+        "order": partial(check_order, device=device),
+        "equal depths": partial(check_equal_depths, device=device),
+        "turned together": partial(check_turned_together, device=device),
     }
     for seed, count, (height, width) in product(seeds, counts, SIZES):
         name = f"reference, seed {seed}, {count} Gaussians, {height} x {width}"
         view = random_view(seed, height, width)
-        checks[name] = partial(check_reference, drawer, device, random_cloud(count, seed), view)
-    failures, outcome = [], {}
-    for name, check in checks.items():
-        try:
-            check()
-            outcome[name] = "passed"
-        except ContractError as error:
-            failures.append(f"  {name}: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever a back end raises is a finding, and the other checks go on
-            failures.append(f"  {name}: {type(error).__name__}: {error}")
-    if failures:
-        raise ContractError(f"'{drawer.name}' fails {len(failures)} of {len(checks)} checks:\n" + "\n".join(failures))
-    return outcome
+        checks[name] = partial(check_reference, device=device, cloud=random_cloud(count, seed), camera=view)
+    return run_checks(checks, drawer, f"'{drawer.name}'")
 
 
 # --- scenes ---------------------------------------------------------------------------------------------------------
