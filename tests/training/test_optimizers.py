@@ -8,10 +8,12 @@ import torch
 from torch import nn, optim
 
 from sensorium.core.errors import ConfigError, TrainingError
+from sensorium.evaluation.selection import Selection
 from sensorium.training.config import OptimizerConfig, TrainingConfig
 from sensorium.training.device import make_fabric
+from sensorium.training.loop import train
 from sensorium.training.optimizers import activate, build_optimizer
-from sensorium.training.protocols import Phase
+from sensorium.training.protocols import Phase, TrainingData
 
 REFERENCE = {
     "adam": (optim.Adam, {}),
@@ -96,3 +98,40 @@ def test_configs_that_do_not_fit_the_model(toy: ModuleType, names: tuple[str, ..
     model = toy.Toy(toy.Batches(1))
     with pytest.raises(ConfigError, match=message):
         activate(phases(model, *names), model, model.batches, config, make_fabric(config))
+
+
+class Pulled(nn.Module):
+    """Two numbers that are pulled to 0 by the same gradient, one of them in a group of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.inner = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+
+    def loss(self, batch: object) -> dict[str, torch.Tensor]:
+        return {"pull": (self.head + self.inner).sum()}
+
+    def phases(self) -> list[Phase]:
+        return [Phase("main", self.parameters(), self.loss, groups={"encoder": [self.inner]})]
+
+
+def trained(toy: ModuleType, **keys: Any) -> Pulled:
+    config = TrainingConfig(device="cpu", epochs=2, optimizer=OptimizerConfig(name="sgd", lr=0.1), **keys)
+    model = Pulled()
+    data: TrainingData[Pulled] = TrainingData(toy.Batches(1), lambda trained: {"score": -trained.head.item()})
+    train(model, data, config, selection=Selection("score"), seed=0)
+    return model
+
+
+def test_a_group_has_its_own_rate_and_weight_decay(toy: ModuleType):
+    """Two steps by hand: x - lr (1 + decay x); the schedule multiplies both rates."""
+    own = {"main": {"groups": {"encoder": {"lr": 0.01, "weight_decay": 0.5}}}}
+    halved = {"name": "exponential", "gamma": 0.5, "every": 1}
+    model = trained(toy, phases=own, schedule=halved)
+    head = inner = 1.0
+    for factor in (1.0, 0.5):
+        head -= 0.1 * factor
+        inner -= 0.01 * factor * (1 + 0.5 * inner)
+    torch.testing.assert_close(model.head.item(), head)
+    torch.testing.assert_close(model.inner.item(), inner)
+    with pytest.raises(ConfigError, match=r"training.phases.main.groups.encdoer: there is no such group .*encoder"):
+        trained(toy, phases={"main": {"groups": {"encdoer": {"lr": 1.0}}}})

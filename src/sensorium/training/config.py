@@ -45,12 +45,22 @@ class ScheduleConfig(Config):
     warmup: float = Field(0.0, ge=0, description="epochs, or a part of one, over which the rate rises linearly from 0")
 
 
+class GroupOverrides(Config):
+    """What one group of a phase's parameters has of its own; null takes the value of its phase."""
+
+    lr: float | None = Field(None, gt=0, description="this group's learning rate")
+    weight_decay: float | None = Field(None, ge=0, description="this group's weight decay")
+
+
 class PhaseOverrides(Config):
     """What one phase has of its own; null takes the value of all phases."""
 
     optimizer: OptimizerOverrides = Field(OptimizerOverrides(), description="this phase's optimiser")
     schedule: ScheduleConfig | None = Field(None, description="this phase's schedule, as a whole")
     clip_norm: float | None = Field(None, ge=0, description="this phase's largest gradient norm; 0 = no clipping")
+    groups: dict[str, GroupOverrides] = Field(
+        {}, description="by name of a group of parameters (encoder): what differs there"
+    )
 
 
 class PhaseSettings(Config):
@@ -59,6 +69,7 @@ class PhaseSettings(Config):
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     clip_norm: float
+    groups: dict[str, GroupOverrides]
 
 
 class TrainingConfig(Config):
@@ -110,4 +121,5 @@ class TrainingConfig(Config):
             optimizer=self.optimizer.model_copy(update=own.optimizer.model_dump(exclude_none=True)),
             schedule=own.schedule or self.schedule,
             clip_norm=self.clip_norm if own.clip_norm is None else own.clip_norm,
+            groups=own.groups,
         )

@@ -213,8 +213,8 @@ class _Loop(Generic[M]):
             steps_per_epoch=phase.steps_per_epoch,
             epochs=self.config.epochs,
         )
-        for group in phase.optimizer.param_groups:
-            group["lr"] = rate
+        for group, ratio in zip(phase.optimizer.param_groups, phase.ratios, strict=True):
+            group["lr"] = rate * ratio
         self._seed(step.phase, step.epoch, step.index)
         taken, part = take_slice(phase.batches, step, self.everyone)
         batch = fabric.to_device(taken)

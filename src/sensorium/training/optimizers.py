@@ -13,7 +13,7 @@ from torch import nn, optim
 from sensorium.core.config import nearest
 from sensorium.core.errors import ConfigError, TrainingError
 from sensorium.core.processes import processes
-from sensorium.training.config import OptimizerConfig, PhaseSettings, TrainingConfig
+from sensorium.training.config import GroupOverrides, OptimizerConfig, PhaseSettings, TrainingConfig
 from sensorium.training.protocols import BatchSource, Phase
 
 
@@ -27,6 +27,7 @@ class ActivePhase:
         parameters: What its optimiser changes.
         optimizer: Its optimiser; `fabric_optimizer` is the same under Fabric's precision.
         settings: Its part of the configuration.
+        ratios: Of each of the optimiser's groups, its learning rate as a multiple of the phase's.
         passes: Complete passes over its batches.
         index: Batches taken of the pass that is going on.
         step: Steps taken in this epoch.
@@ -39,6 +40,7 @@ class ActivePhase:
     optimizer: optim.Optimizer
     fabric_optimizer: Any
     settings: PhaseSettings
+    ratios: list[float]
     passes: int = 0
     index: int = 0
     step: int = 0
@@ -101,9 +103,11 @@ def activate(
                 f"phase '{phase.name}' of {type(model).__name__} takes its own steps in one process: start it without "
                 "torchrun"
             )
-        optimizer = build_optimizer(settings.optimizer, parameters, fused=config.precision != "16-mixed")
+        groups = _groups(phase, settings, parameters)
+        optimizer = build_optimizer(settings.optimizer, groups, fused=config.precision != "16-mixed")
+        ratios = [group["lr"] / settings.optimizer.lr for group in groups]
         stepper = fabric.setup_optimizers(optimizer)
-        active.append(ActivePhase(phase, batches, parameters, optimizer, stepper, settings))
+        active.append(ActivePhase(phase, batches, parameters, optimizer, stepper, settings, ratios))
     return active
 
 
@@ -135,13 +139,45 @@ def _unmet(phase: Phase, settings: PhaseSettings, config: TrainingConfig) -> str
     return None
 
 
-def build_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter], *, fused: bool) -> optim.Optimizer:
-    """Return a torch optimiser.
+def _groups(phase: Phase, settings: PhaseSettings, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Return the parameters of a phase as its optimiser takes them: those of no group first, then its groups.
+
+    Raises:
+        ConfigError: The configuration names a group that the phase has not.
+    """
+    for name in settings.groups:
+        if name not in phase.groups:
+            known = ", ".join(phase.groups) or "it has none"
+            raise ConfigError(f"training.phases.{phase.name}.groups.{name}: there is no such group (known: {known})")
+    usual = settings.optimizer
+    found: list[dict[str, Any]] = []
+    placed: set[int] = set()
+    for name, members in phase.groups.items():
+        own = settings.groups.get(name, GroupOverrides())
+        chosen = {id(member) for member in members} - placed
+        placed |= chosen
+        found.append(
+            {
+                "params": [parameter for parameter in parameters if id(parameter) in chosen],
+                "lr": usual.lr if own.lr is None else own.lr,
+                "weight_decay": usual.weight_decay if own.weight_decay is None else own.weight_decay,
+            }
+        )
+    rest = [parameter for parameter in parameters if id(parameter) not in placed]
+    first = {"params": rest, "lr": usual.lr, "weight_decay": usual.weight_decay}
+    return [group for group in (first, *found) if group["params"]]
+
+
+def build_optimizer(
+    config: OptimizerConfig, parameters: list[nn.Parameter] | list[dict[str, Any]], *, fused: bool
+) -> optim.Optimizer:
+    """Return a torch optimiser over parameters, or over groups of them with settings of their own, as torch has them.
 
     One fused kernel over a whole table is 2 to 10 times as fast on a CPU as torch's default, and as repeatable. It does
     not know complex numbers, and takes over what 16-bit loss scaling must do before gradients are clipped.
     """
-    fused = fused and all(parameter.is_floating_point() for parameter in parameters)
+    every = [own for given in parameters for own in (given["params"] if isinstance(given, dict) else [given])]
+    fused = fused and all(parameter.is_floating_point() for parameter in every)
     common: Mapping[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": fused or None}
     match config.name:
         case "adam":

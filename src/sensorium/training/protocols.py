@@ -49,6 +49,8 @@ class Phase:
             learning rate that it is given, and returns the terms. For loops of a method's own; in one process only.
         needs: What the training's configuration must say for it, by dotted key: {"optimizer.name": "sgd"}.
         repeats: False when the same seed does not give the same bits on a CPU.
+        groups: Some of the parameters by a name, under which the configuration may give them a learning rate and a
+            weight decay of their own: what trains of an encoder, for example.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Phase:
     update: Callable[[Any, float], Terms] | None = None
     needs: Mapping[str, object] = field(default_factory=dict)
     repeats: bool = True
+    groups: Mapping[str, Iterable[nn.Parameter]] = field(default_factory=dict)
 
 
 @runtime_checkable
