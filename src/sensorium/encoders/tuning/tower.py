@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sensorium.core.errors import ConfigError
 from sensorium.encoders.protocol import FoundationEncoder, Prepared
@@ -39,11 +40,13 @@ class Tower(nn.Module):
         tune: Tune = "frozen",
         *,
         dim: int | None = None,
+        head: nn.Module | None = None,
         layer: int | None = None,
         top_k: int = 2,
         bottleneck: int = 64,
         rank: int = 8,
         alpha: int = 16,
+        recompute: bool = False,
     ) -> None:
         """Load the encoder and choose what trains.
 
@@ -51,19 +54,21 @@ class Tower(nn.Module):
             encoder: Its module is changed in place; a tower owns its encoder.
             tune: frozen, top_k, houlsby, lora, bitfit or full; see `tuning`.
             dim: Width of the vectors; None: the encoder's own, without a head.
+            head: What follows the encoder, instead of a linear map to `dim`; it is the caller's.
             layer: Place in the encoder's layers whose pooled state is the item's, -1 the last; None: the encoder's own
                 vector, which some read from a lower layer.
             top_k: Blocks that train, for "top_k".
             bottleneck: For "houlsby".
             rank: For "lora".
             alpha: For "lora".
+            recompute: Compute the activations of a micro batch again for its gradient: less memory, the same gradient.
 
         Raises:
             ConfigError: The encoder has nothing that could train in this way.
         """
         super().__init__()
         encoder.load()
-        if tune == "frozen" and dim is None:
+        if tune == "frozen" and dim is None and head is None:
             raise ConfigError("a frozen tower without a head has nothing to train: give dim")
         self.encoder = encoder
         self.tuned: Tuned = tune_module(
@@ -72,8 +77,10 @@ class Tower(nn.Module):
         self.body = encoder.module  # registered here, so that its parameters are the tower's
         self.layer = layer
         width = encoder.pooled_dim if layer is None else encoder.layer_dims[layer]
-        self.head: nn.Module = nn.Identity() if dim is None else nn.Linear(width, dim)
+        own = nn.Identity() if dim is None else nn.Linear(width, dim)
+        self.head: nn.Module = own if head is None else head
         self.dim = width if dim is None else dim
+        self.recompute = recompute
         self.encoded = 0
 
     def train(self, mode: bool = True) -> Tower:
@@ -100,7 +107,7 @@ class Tower(nn.Module):
         """Return the vectors of contents, each encoded once, float32 [n, dim], in their order."""
         order = sorted(range(len(prepared)), key=lambda place: (prepared[place].length, place))
         found = [
-            self.embed(self.encoder.collate([prepared[place] for place in batch]))
+            self._embed(self.encoder.collate([prepared[place] for place in batch]))
             for batch in self._cut(prepared, order)
         ]
         self.encoded += len(prepared)
@@ -109,6 +116,12 @@ class Tower(nn.Module):
         embedded = torch.cat(found)
         vectors: Tensor = self.head(embedded[back.to(embedded.device)])
         return vectors
+
+    def _embed(self, batch: dict[str, Tensor]) -> Tensor:
+        if not (self.recompute and torch.is_grad_enabled() and self.tuned.tune != "frozen"):
+            return self.embed(batch)
+        found: Tensor = checkpoint(self.embed, batch, use_reentrant=False)
+        return found
 
     def embed(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the encoder's vectors of one batch, [b, P]; without a graph where nothing in it trains.

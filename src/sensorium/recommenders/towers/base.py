@@ -16,9 +16,12 @@ class Tower(nn.Module):
 
     Attributes:
         width: d.
+        costly: Whether its vectors cost more than bringing them from one process to another: where several train
+            together, each then computes a part of a batch's.
     """
 
     width: int
+    costly: bool = False
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the vectors of tokens int64 [n]: float32 [n, d]."""

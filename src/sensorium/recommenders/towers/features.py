@@ -55,7 +55,7 @@ class IDPlusTower(Tower):
     def __init__(self, own: IDTower, content: Tower) -> None:
         super().__init__()
         self.width = own.width
-        self.own, self.content = own, content
+        self.own, self.content, self.costly = own, content, content.costly
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the sums of tokens int64 [n]: float32 [n, d]."""
@@ -69,7 +69,7 @@ class FusionTower(Tower):
     def __init__(self, towers: Sequence[Tower], draw: Draw) -> None:
         super().__init__()
         self.width = towers[0].width
-        self.towers = nn.ModuleList(towers)
+        self.towers, self.costly = nn.ModuleList(towers), any(tower.costly for tower in towers)
         self.mix = projection(sum(tower.width for tower in towers), self.width, draw("tower.mix"))
         self.out = projection(self.width, self.width, draw("tower.out"))
 
