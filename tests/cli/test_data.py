@@ -124,6 +124,17 @@ def test_generate_and_encode(command: Command, home: Path, tmp_path: Path):
     assert "encoder.dmi: unknown key" in command("encode", out, "-e", "{name: tfidf-svd, dmi: 8}").err
 
 
+def test_generate_a_twin_with_broken_sounds(command: Command, home: Path):
+    pytest.importorskip("av")
+    words = ["--users", "20", "--items", "50", "--modalities", "audio,text", "--domain", "twin", "--break", "4%"]
+    assert command("data", "generate", "demo", *words).status == 0
+    data = Dataset.open(home / "datasets" / "demo-media-twin")
+    assert data.item_ids()[0] == "twin-i0001"
+    assert data.info.planted is not None
+    assert data.info.planted["broken_files"] == 2
+    assert "modalities" in command("data", "generate", "demo", "--modalities", "smell").err
+
+
 def test_an_encoder_whose_extra_is_missing(command: Command, shop: str):
     """IN-3: the extra, the command that installs it, and what can be used instead, in one line."""
 

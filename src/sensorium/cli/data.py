@@ -258,15 +258,24 @@ def split_data(
 @group.command("generate")
 def generate_data(
     what: str = typer.Argument("demo", metavar="WHAT", help="demo: a shop with a planted truth"),
-    out: Path | None = typer.Option(None, "--out", metavar="FOLDER", help="default: 'demo' in the data home"),
+    out: Path | None = typer.Option(None, "--out", metavar="FOLDER", help="default: by its name in the data home"),
     users: int | None = typer.Option(None, "--users", help="number of users"),
     items: int | None = typer.Option(None, "--items", help="number of items"),
     seed: int | None = typer.Option(None, "--seed", help="the same seed gives the same bytes"),
     noise: float | None = typer.Option(None, "--noise", help="share of planted rows that ignore taste"),
+    modalities: str | None = typer.Option(
+        None, "--modalities", metavar="LIST", help="of text,image,audio,video; default: text,image"
+    ),
+    domain: str | None = typer.Option(
+        None, "--domain", metavar="WORD", help="another catalogue with the same laws and no item in common"
+    ),
+    broken: str | None = typer.Option(None, "--break", metavar="SHARE", help="damage a share of the media, as in 1%"),
     settings: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="any other key of the demo's world"),
     overwrite: bool = typer.Option(False, "--overwrite", help="replace a data set that is there"),
 ) -> None:
-    """Generate a data set: titles, texts, covers and interactions, with the truth kept beside them.
+    """Generate a data set: texts, covers, sounds, clips and interactions, with the truth kept beside them.
+
+    With sounds or clips it is called demo-media, and other rows are drawn; a domain's name follows as in demo-twin.
 
     In Python: sensorium.data.demo.generate_demo("shop", items=200, users=300, seed=1).
     """
@@ -275,8 +284,16 @@ def generate_data(
     from sensorium.data.demo import DemoConfig, generate_demo
 
     one_of("data generate", what, ("demo",))
-    given = {"users": users, "items": items, "seed": seed, "noise": noise}
+    given = {
+        "users": users,
+        "items": items,
+        "seed": seed,
+        "noise": noise,
+        "modalities": modalities.split(",") if modalities is not None else None,
+        "domain": domain,
+        "broken": broken,
+    }
     tree = {key: value for key, value in given.items() if value is not None}
     config = build(DemoConfig, apply_overrides(tree, settings), source="data generate")
-    dataset = generate_demo(out or datasets_home() / what, config, overwrite=overwrite)
+    dataset = generate_demo(out or datasets_home() / config.name, config, overwrite=overwrite)
     say(f"{dataset.root}: {dataset.n_users:,} users, {dataset.n_items:,} items, {dataset.n_interactions:,} rows")

@@ -35,7 +35,14 @@ RESEARCH_SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "microlens-100k": ("microlens-100k", {"reader": {"name": "microlens", "subset": "100k"}}),
     "microlens-1m": ("microlens-1m", {"reader": {"name": "microlens", "subset": "1M"}}),
 }
-DEMO = "demo"
+# Name -> keys of the demo's world. A twin has the laws of the other, and no item in common with it.
+_ALL = ["text", "image", "audio", "video"]
+GENERATED: dict[str, dict[str, Any]] = {
+    "demo": {},
+    "demo-twin": {"domain": "twin"},
+    "demo-media": {"modalities": _ALL},
+    "demo-media-twin": {"modalities": _ALL, "domain": "twin"},
+}
 
 
 def datasets_home() -> Path:
@@ -47,8 +54,9 @@ def open_dataset(name_or_path: str | Path) -> Dataset:
     """Open a data set.
 
     Args:
-        name_or_path: A folder; or a name below `$SENSORIUM_HOME/datasets`; or "demo", which is generated on first use;
-            or the name of a research set, which is imported from `$SENSORIUM_DATA` on first use.
+        name_or_path: A folder; or a name below `$SENSORIUM_HOME/datasets`; or a name of `GENERATED`, "demo" among them,
+            which is generated on first use; or the name of a research set, which is imported from `$SENSORIUM_DATA` on
+            first use.
 
     Raises:
         DataError: There is no such data set; the message names the nearest, or what is missing.
@@ -59,16 +67,17 @@ def open_dataset(name_or_path: str | Path) -> Dataset:
     named = datasets_home() / text
     if "/" not in text and (named / DESCRIPTION).exists():
         return Dataset.open(named)
-    if text == DEMO:
+    if text in GENERATED:
         from sensorium.data.demo import DemoConfig, generate_demo
 
-        logger.info("generating the demo catalogue in %s", named)
-        return Dataset.open(made_once(named, lambda: generate_demo(named, DemoConfig())))
+        logger.info("generating a demo catalogue in %s", named)
+        config = build(DemoConfig, GENERATED[text], source=f"the data set '{text}'")
+        return Dataset.open(made_once(named, lambda: generate_demo(named, config)))
     if text in RESEARCH_SETS:
         return Dataset.open(made_once(named, lambda: _import_research_set(text, named)))
     if Path(text).is_dir():
         return Dataset.open(text)  # raises, and says what is missing there
-    known = sorted({DEMO, *RESEARCH_SETS, *_names()})
+    known = sorted({*GENERATED, *RESEARCH_SETS, *_names()})
     raise DataError(
         f"there is no data set '{text}'{did_you_mean(text, known)} (a folder, or one of: {', '.join(known)})"
     )

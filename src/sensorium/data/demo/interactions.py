@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sensorium.core.seeds import numpy_generator
 from sensorium.data.demo.config import DemoConfig
-from sensorium.data.demo.world import FACTORS, World
+from sensorium.data.demo.world import World, factors_of
 
 START = 1_704_067_200_000  # 2024-01-01 00:00 UTC, in ms
 SPAN = 540 * 86_400_000  # ms
@@ -35,7 +35,7 @@ class Rows:
 
 def sample_rows(world: World, config: DemoConfig) -> Rows:
     """Draw the interactions of a world. (user, item) pairs are unique; nobody takes an item before it has arrived."""
-    generator = numpy_generator(config.seed, "demo", "occasions")
+    generator = numpy_generator(config.world_seed, "demo", "occasions")
     user = np.repeat(np.arange(world.n_users), world.activity)
     progress = generator.random(len(user))  # 0 = the user joins, 1 = the user leaves
     progress = progress[np.lexsort((progress, user))]
@@ -52,7 +52,7 @@ def sample_rows(world: World, config: DemoConfig) -> Rows:
         for block, start in enumerate(range(0, len(undecided), CHUNK)):
             rows = undecided[start : start + CHUNK]
             taste = shop.taste(user[rows], progress[rows], planted[rows])
-            generator = numpy_generator(config.seed, "demo", "choices", attempt, block)
+            generator = numpy_generator(config.world_seed, "demo", "choices", attempt, block)
             item[rows] = shop.choose(user[rows], taste, time[rows], owned, generator)
         undecided = np.flatnonzero((item < 0) | _repeats(user, item, world.n_items))
         item[undecided] = -1
@@ -78,7 +78,7 @@ class _Shop:
 
     @classmethod
     def of(cls, world: World, config: DemoConfig) -> _Shop:
-        names = [factor.name for factor in FACTORS]
+        names = [factor.name for factor in factors_of(config)]
         item = [config.weight(name) * (world.item[name] - world.item[name].mean(0)) for name in names]
         first = np.concatenate([world.taste_first[name] for name in names], axis=1)
         last = np.concatenate([world.taste_last[name] for name in names], axis=1)

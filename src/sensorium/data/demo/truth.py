@@ -5,6 +5,8 @@
     planted/item_<factor>.npy                            float32 [I, kinds]
     planted/taste_<factor>_first.npy, ..._last.npy       float32 [U, kinds]
 
+    planted/broken.parquet  item, column, file, fault: the media files that were damaged on request
+
 Which rows are noise stands in the column `planted` of the interactions themselves.
 """
 
@@ -19,9 +21,11 @@ import polars as pl
 
 from sensorium.core.files import read_npy, read_parquet, write_npy, write_parquet
 from sensorium.data.demo.interactions import SPAN, START
-from sensorium.data.demo.world import AGE_BANDS, FACTORS, GROUPS, Floats, World
+from sensorium.data.demo.world import AGE_BANDS, FACTORS, FORMATION, GROUPS, RHYTHM, Floats, World
 
 FOLDER = "planted"
+BROKEN = "broken.parquet"
+_KINDS = {factor.name: factor.kinds for factor in (*FACTORS, RHYTHM, FORMATION)}
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,7 @@ def write_truth(root: Path, world: World) -> None:
     """Write the hidden state of a world below a data set's root."""
     folder = root / FOLDER
     items = pl.DataFrame({"item": np.arange(world.n_items, dtype=np.int32)}).with_columns(
-        *(
-            pl.Series(factor.name, np.array(factor.kinds)[world.item[factor.name].argmax(1)].tolist())
-            for factor in FACTORS
-        ),
+        *(pl.Series(name, np.array(_KINDS[name])[shares.argmax(1)].tolist()) for name, shares in world.item.items()),
         pl.Series("popularity", world.popularity),
         pl.Series("arrival", _milliseconds(world.arrival)),
         pl.Series("cold", world.cold),
@@ -55,10 +56,10 @@ def write_truth(root: Path, world: World) -> None:
     )
     write_parquet(folder / "items.parquet", items)
     write_parquet(folder / "users.parquet", users)
-    for factor in FACTORS:
-        write_npy(folder / f"item_{factor.name}.npy", world.item[factor.name])
-        write_npy(folder / f"taste_{factor.name}_first.npy", world.taste_first[factor.name])
-        write_npy(folder / f"taste_{factor.name}_last.npy", world.taste_last[factor.name])
+    for name, shares in world.item.items():
+        write_npy(folder / f"item_{name}.npy", shares)
+        write_npy(folder / f"taste_{name}_first.npy", world.taste_first[name])
+        write_npy(folder / f"taste_{name}_last.npy", world.taste_last[name])
 
 
 def read_truth(root: Path) -> PlantedTruth:
@@ -68,9 +69,10 @@ def read_truth(root: Path) -> PlantedTruth:
         DataError: The data set was not generated, or a file of its truth is missing.
     """
     folder = root / FOLDER
-    names = [factor.name for factor in FACTORS]
+    items = read_parquet(folder / "items.parquet")
+    names = [name for name in _KINDS if name in items.columns]
     return PlantedTruth(
-        items=read_parquet(folder / "items.parquet"),
+        items=items,
         users=read_parquet(folder / "users.parquet"),
         item={name: read_npy(folder / f"item_{name}.npy") for name in names},
         taste_first={name: read_npy(folder / f"taste_{name}_first.npy") for name in names},

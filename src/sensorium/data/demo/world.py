@@ -1,8 +1,9 @@
 """The hidden state of the demo world: what items are, what users like, and how both meet in time.
 
 Nothing here is visible to a model. What can be seen of it is made elsewhere, one file for each way of seeing:
-`texts.py` turns an item's topic into words, `covers.py` turns its style into a picture, `interactions.py` turns tastes
-into rows. A new modality is a new file that shows a factor of `FACTORS`.
+`texts.py` turns an item's topic into words, `covers.py` turns its style into a picture, `sounds.py` its rhythm and a
+part of its style into sound, `clips.py` its formation and a part of its topic into a clip, `interactions.py` turns
+tastes into rows. A new modality is a new file that shows a factor.
 
 Taste, in the words of a discrete-choice model (McFadden 1974): the utility of item i for user u at time t is
 
@@ -53,6 +54,17 @@ FACTORS = (
     Factor("circle", ("first", "second", "third", "fourth", "fifth", "sixth"), "behaviour alone"),
 )
 
+# What a catalogue with sounds, or with clips, has beside them: the part of the taste that no other content shows.
+RHYTHM = Factor("rhythm", ("heartbeat", "march", "waltz", "gallop", "trill", "tide"), "sound")
+FORMATION = Factor("formation", ("single", "pair", "row", "ring", "grid", "swarm"), "clip")
+
+
+def factors_of(config: DemoConfig) -> tuple[Factor, ...]:
+    """Return the traits that matter in a world."""
+    sound = (RHYTHM,) if "audio" in config.modalities else ()
+    clip = (FORMATION,) if "video" in config.modalities else ()
+    return (*FACTORS, *sound, *clip)
+
 
 @dataclass(frozen=True)
 class World:
@@ -93,8 +105,8 @@ def _item_factors(config: DemoConfig) -> dict[str, Floats]:
     """Draw each item's shares: one main kind, and up to `blend` of a second one."""
     shares: dict[str, Floats] = {}
     rows = np.arange(config.items)
-    for factor in FACTORS:
-        generator = numpy_generator(config.seed, "demo", "items", factor.name)
+    for factor in factors_of(config):
+        generator = numpy_generator(config.world_seed, "demo", "items", factor.name)
         kinds = len(factor.kinds)
         main = generator.integers(kinds, size=config.items)
         if factor.name == "style":  # the weak part that text and image share: each topic leans to one style
@@ -111,7 +123,7 @@ def _item_factors(config: DemoConfig) -> dict[str, Floats]:
 
 def _exposure(config: DemoConfig) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Draw who is shown how often, and since when: a long tail, and cold items at its end that have just arrived."""
-    generator = numpy_generator(config.seed, "demo", "exposure")
+    generator = numpy_generator(config.world_seed, "demo", "exposure")
     rank = generator.permutation(config.items)
     weight = (rank + config.head) ** -config.tail
     # Six in ten items are there from the start, the others arrive over most of the time span.
@@ -124,7 +136,7 @@ def _exposure(config: DemoConfig) -> tuple[npt.NDArray[np.float64], npt.NDArray[
 
 def _users(config: DemoConfig) -> dict[str, Any]:
     """Draw the users: who they are, what they like first and last, how active they are, and when."""
-    generator = numpy_generator(config.seed, "demo", "users")
+    generator = numpy_generator(config.world_seed, "demo", "users")
     group = generator.integers(len(GROUPS), size=config.users)
     age = generator.integers(len(AGE_BANDS), size=config.users)
     told = generator.random(config.users) >= config.missing
@@ -158,8 +170,8 @@ def _tastes(
     side = np.where(group == 0, 1.0, -1.0)[:, None]
     seniority = np.linspace(-1, 1, len(AGE_BANDS))[age][:, None]
     angle = config.drift * np.pi / 2
-    for factor in FACTORS:
-        generator = numpy_generator(config.seed, "demo", "tastes", factor.name)
+    for factor in factors_of(config):
+        generator = numpy_generator(config.world_seed, "demo", "tastes", factor.name)
         kinds = len(factor.kinds)
         start, turn = generator.standard_normal((2, config.users, kinds))
         lean = config.leak * (side * _direction(generator, kinds) + 0.5 * seniority * _direction(generator, kinds))
