@@ -207,7 +207,7 @@ def test_a_split_of_another_package(tmp_path: Path) -> None:
     with registered("sensorium.splits", "even", EvenRows):
         split = make_split(dataset, "even", seed=0)
     assert parts(split) == ({(0, 0), (1, 1)}, set(), {(0, 1), (1, 0)})
-    assert split.config == {"name": "even", "min_rating": None}
+    assert split.config == {"name": "even", "min_rating": None, "repeats": "first"}
 
 
 # --- the counts of the research data ---------------------------------------------------------------------------------

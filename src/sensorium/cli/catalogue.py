@@ -22,6 +22,7 @@ GROUPS = {
     "tracers": "sensorium.tracers",
     "judges": "sensorium.judges",
     "rasterisers": "sensorium.rasterisers",
+    "guidance": "sensorium.guidance",
 }
 
 
@@ -35,10 +36,10 @@ def register(app: typer.Typer) -> None:
 
 def list_parts(
     what: str = typer.Argument(
-        ..., metavar="WHAT", help="models, readers, metrics, splits, encoders, judges or rasterisers"
+        ..., metavar="WHAT", help="models, readers, metrics, splits, encoders, tracers, judges, rasterisers or guidance"
     ),
 ) -> None:
-    """List models, readers, metrics, splits, encoders, judges, rasterisers.
+    """List models, readers, metrics, splits, encoders, tracers, judges, rasterisers, guidance.
 
     Those of this package, and those that other packages bring.
 
@@ -58,6 +59,7 @@ def show_config(
     In Python: sensorium.core.config.describe(Model.Config).
     """
     from sensorium.core.config import describe
+    from sensorium.experiments.rows import flatten
 
     title, keys = _config_of(name)
     say(title)
@@ -66,6 +68,11 @@ def show_config(
         show_table(["key", "type", "default", "meaning"], rows)
     else:
         say("It has no keys.")
+    for group in GROUPS.values():
+        target = registry.get(group, name) if name in registry.entries(group) else None
+        if own := flatten(getattr(target, "run_defaults", {})):
+            say("What a run of it takes where it says nothing:")
+            show_table(["key", "value"], [[key, str(value)] for key, value in own.items()])
 
 
 def table(what: str) -> tuple[list[str], Rows]:
@@ -184,7 +191,7 @@ def _config_of(name: str) -> tuple[str, Any]:
     for what, group in GROUPS.items():
         if name in registry.entries(group):
             target = registry.get(group, name)
-            return f"{name} ({what[:-1]}): {_summary(target)}", getattr(target, "Config", None)
+            return f"{name} ({what.removesuffix('s')}): {_summary(target)}", getattr(target, "Config", None)
     known = [key for what, group in GROUPS.items() if what != "metrics" for key in registry.names(group)]
     raise UnknownNameError(
         f"nothing is registered as '{name}'{registry.did_you_mean(name, known)} (known: run, {', '.join(known)})"

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,16 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import atomic_path, digest
 from sensorium.data.dataset import Dataset
 from sensorium.data.schema import INTERACTIONS, ITEMS, USERS
-from sensorium.data.splitting import LEFT_OUT, TEST, TRAIN, VALID, Assignment, SplitRows, Splitter
+from sensorium.data.splitting import KNOWN, LEFT_OUT, TEST, TRAIN, VALID, Assignment, SplitRows, Splitter
 
-__all__ = ["TEST", "TRAIN", "VALID", "Rows", "Split", "make_split"]
+__all__ = ["KNOWN", "TEST", "TRAIN", "VALID", "Repeats", "Rows", "Split", "make_split"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA = b"sensorium.split"
 
 Integers = npt.NDArray[np.int64]
+Repeats = Literal["first", "all"]
+"""Which rows of a (user, item) pair count that stands again: the first, as user–item models have it, or all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,11 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A data set's rows with their labels. No (user, item) pair stands twice.
+    """A data set's rows with their labels. No (user, item) pair stands twice, unless `repeats` is "all".
 
     Attributes:
         name: The registered name of the method.
-        config: The method's name and keys, and `min_rating`.
+        config: The method's name and keys, `min_rating`, and `repeats`.
         seed: Its seed.
         n_users: U of the data set.
         n_items: I of the data set.
@@ -58,13 +60,15 @@ class Split:
             of added noise (`data.noise`) come last and have -1.
         user: int64 [n].
         item: int64 [n].
-        label: int8 [n], TRAIN, VALID or TEST.
+        label: int8 [n], TRAIN, VALID, TEST, or KNOWN: what is known at test and neither learned from nor asked for.
         timestamp: int64 [n], milliseconds since the epoch, UTC; None without time.
         left_out: What was left out, counted by kind.
         uses_future: Whether a train row may be later than another user's valid or test row.
         cold_items: bool [I], the items that were chosen to be cold, or None.
         notices: Sentences for reports: what was left out, what cannot be known, what the numbers may not be taken for.
         injected: bool [n], rows of added noise, or None.
+        in_turn: Whether each valid and test row is asked for on its own, after all that its user did before it.
+        candidates: bool [I], the only items that compete, or None for all.
     """
 
     name: str
@@ -82,6 +86,13 @@ class Split:
     cold_items: npt.NDArray[np.bool_] | None = None
     notices: list[str] = field(default_factory=list)
     injected: npt.NDArray[np.bool_] | None = None
+    in_turn: bool = False
+    candidates: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def repeats(self) -> Repeats:
+        """Which rows of a pair that stands again are here."""
+        return "all" if self.config.get("repeats") == "all" else "first"
 
     def part(self, label: int) -> Rows:
         """Return the rows with one label, in the order of the file."""
@@ -96,17 +107,22 @@ class _Choice(Config):
 
 
 def make_split(
-    dataset: Dataset, spec: Component | Mapping[str, Any] | str, *, seed: int, min_rating: float | None = None
+    dataset: Dataset,
+    spec: Component | Mapping[str, Any] | str,
+    *,
+    seed: int,
+    min_rating: float | None = None,
+    repeats: Repeats = "first",
 ) -> Split:
     """Return a split of a data set, from its file where it has been made before.
-
-    Repeated (user, item) pairs count once: the first in time, without time the first in the file.
 
     Args:
         dataset: The data set.
         spec: Which split: "leave_last_out", {"name": "cold_items", "ratio": 0.1}, or a checked component.
         seed: Of every random draw and of the order of equal times.
         min_rating: Rows below it are left out; None takes every row as a positive.
+        repeats: Whether a (user, item) pair that stands again counts once, as the first in time (without time the first
+            in the file), or every time.
 
     Raises:
         ConfigError: No such split, or a wrong key.
@@ -114,7 +130,7 @@ def make_split(
             damaged.
     """
     chosen: Component = build(_Choice, {"split": spec}, source="make_split").split
-    config = {**chosen.tree(), "min_rating": min_rating}
+    config = {**chosen.tree(), "min_rating": min_rating, "repeats": repeats}
     tables = {name: dataset.info.checksums.get(name) for name in (INTERACTIONS, ITEMS, USERS)}  # features play no part
     key = digest(FORMAT_VERSION, tables, config, seed)[:16]
     path = dataset.root / "splits" / f"{chosen.name}-{key}.parquet"
@@ -129,12 +145,13 @@ def make_split(
 
 
 def _make(dataset: Dataset, chosen: Component, config: dict[str, Any], seed: int) -> Split:
-    rows, left_out = _prepare(dataset, config["min_rating"])
+    rows, left_out, repeated = _prepare(dataset, config["min_rating"], config["repeats"])
     splitter: Splitter = chosen.target(chosen.config)
     assigned = splitter.assign(rows, seed)
     left_out |= assigned.left_out
     label = assigned.label.copy()
-    notices = _count_unknown(rows, label, getattr(chosen.config, "unknown", "keep"), assigned, left_out)
+    notices = [f"{repeated} rows repeat a pair of user and item and are kept"] if repeated else []
+    notices += _count_unknown(rows, label, getattr(chosen.config, "unknown", "keep"), assigned, left_out)
     kept = label != LEFT_OUT
     label = label[kept]
     timestamp = None if rows.timestamp is None else rows.timestamp[kept]
@@ -153,6 +170,7 @@ def _make(dataset: Dataset, chosen: Component, config: dict[str, Any], seed: int
         )
     if any(left_out.values()):
         notices.append(f"left out: {counted}")
+    item = rows.item[kept]
     return Split(
         name=chosen.name,
         config=config,
@@ -161,25 +179,33 @@ def _make(dataset: Dataset, chosen: Component, config: dict[str, Any], seed: int
         n_items=dataset.n_items,
         row=rows.row[kept],
         user=rows.user[kept],
-        item=rows.item[kept],
+        item=item,
         label=label,
         timestamp=timestamp,
         left_out=left_out,
         uses_future=uses_future,
         cold_items=assigned.cold_items,
         notices=notices,
+        in_turn=assigned.in_turn,
+        candidates=_candidates(item, label, dataset.n_items) if assigned.truncated else None,
     )
 
 
-def _prepare(dataset: Dataset, min_rating: float | None) -> tuple[SplitRows, dict[str, int]]:
-    """Return the rows that can be divided, and what was left out before."""
+def _candidates(item: Integers, label: npt.NDArray[np.int8], n_items: int) -> npt.NDArray[np.bool_]:
+    """Return the items with a row of train, valid or test: bool [I]."""
+    return np.bincount(item[label != KNOWN], minlength=n_items) > 0
+
+
+def _prepare(dataset: Dataset, min_rating: float | None, repeats: Repeats) -> tuple[SplitRows, dict[str, int], int]:
+    """Return the rows that can be divided, what was left out before, and how many kept rows repeat a pair."""
     table = dataset.interactions().with_row_index("row")
     known = table.collect_schema().names()
     clock = next((name for name in ("timestamp", "order") if name in known), "row")
     columns = [name for name in ("row", "user", "item", "timestamp", "order", "rating") if name in known]
     frame = table.select(columns).collect()
     pairs = frame.select(pl.col("user").cast(pl.Int64) * dataset.n_items + pl.col("item")).to_series().n_unique()
-    left_out = {"repeated_pairs": len(frame) - pairs}
+    repeated = len(frame) - pairs
+    left_out = {"repeated_pairs": 0 if repeats == "all" else repeated}
     first = frame
     if left_out["repeated_pairs"]:
         first = frame.sort(clock, "row").unique(["user", "item"], keep="first").sort("row")
@@ -190,7 +216,9 @@ def _prepare(dataset: Dataset, min_rating: float | None) -> tuple[SplitRows, dic
         return first[name].cast(pl.Int64).to_numpy() if name in known else None
 
     row, user, item = (first[name].cast(pl.Int64).to_numpy() for name in ("row", "user", "item"))
-    return SplitRows(dataset, row, user, item, integers("timestamp"), integers("order")), left_out
+    rows = SplitRows(dataset, row, user, item, integers("timestamp"), integers("order"))
+    kept_again = len(first) - first.select("user", "item").n_unique() if repeated and repeats == "all" else 0
+    return rows, left_out, kept_again
 
 
 def _rated(frame: pl.DataFrame, min_rating: float, dataset: Dataset, left_out: dict[str, int]) -> pl.DataFrame:
@@ -246,7 +274,8 @@ def _uses_future(splitter: Splitter, label: npt.NDArray[np.int8], timestamp: Int
         return splitter.uses_future, "a train row may be later than another user's valid or test row"
     if timestamp is None:
         return True, "without times nobody can tell that train rows come first"
-    later = timestamp[label == TRAIN].max() > timestamp[label != TRAIN].min(initial=np.iinfo(np.int64).max)
+    held_out = (label == VALID) | (label == TEST)
+    later = timestamp[label == TRAIN].max() > timestamp[held_out].min(initial=np.iinfo(np.int64).max)
     return bool(later), "some train rows are later than the first valid or test row"
 
 
@@ -263,6 +292,8 @@ def _write(path: Path, split: Split) -> None:
         "uses_future": split.uses_future,
         "cold_items": None if split.cold_items is None else np.flatnonzero(split.cold_items).tolist(),
         "notices": split.notices,
+        "in_turn": split.in_turn,
+        "truncated": split.candidates is not None,
     }
     table = pa.table({"row": split.row, "label": split.label})
     table = table.replace_schema_metadata({METADATA: json.dumps(about, ensure_ascii=False).encode()})
@@ -285,6 +316,7 @@ def _read(path: Path, dataset: Dataset) -> Split:
     if about["cold_items"] is not None:
         cold = np.zeros(dataset.n_items, dtype=bool)
         cold[about["cold_items"]] = True
+    item = frame["item"].cast(pl.Int64).to_numpy()
     return Split(
         name=about["name"],
         config=about["config"],
@@ -293,11 +325,13 @@ def _read(path: Path, dataset: Dataset) -> Split:
         n_items=dataset.n_items,
         row=row,
         user=frame["user"].cast(pl.Int64).to_numpy(),
-        item=frame["item"].cast(pl.Int64).to_numpy(),
+        item=item,
         label=label,
         timestamp=frame["timestamp"].cast(pl.Int64).to_numpy() if "timestamp" in columns else None,
         left_out=about["left_out"],
         uses_future=about["uses_future"],
         cold_items=cold,
         notices=about["notices"],
+        in_turn=about["in_turn"],
+        candidates=_candidates(item, label, dataset.n_items) if about["truncated"] else None,
     )

@@ -2,7 +2,8 @@
 
 A split of your own is a class like these, named in an entry point of the group "sensorium.splits": a nested `Config`,
 `uses_future`, and `assign(rows, seed)`, which gives each row a label or leaves it out. The rows arrive as
-`splits.make_split` has prepared them: in the order of the file, no (user, item) pair twice, none below `min_rating`.
+`splits.make_split` has prepared them: in the order of the file, none below `min_rating`, and no (user, item) pair twice
+unless it was asked to keep them.
 Every random draw comes from `core.seeds`; rows of one user with equal time have the order of `order.by_time`, never
 that of the file.
 """
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sensorium.data.dataset import Dataset
 
 TRAIN, VALID, TEST = 0, 1, 2
+KNOWN = 3
+"""Rows that belong to the histories of the valid and test part and to nothing else: no model learns from them."""
 LEFT_OUT = -1
 
 Integers = npt.NDArray[np.int64]
@@ -93,14 +96,18 @@ class Assignment:
     """What a split decided.
 
     Attributes:
-        label: int8 [n], TRAIN, VALID, TEST or LEFT_OUT for each row.
+        label: int8 [n], TRAIN, VALID, TEST, KNOWN or LEFT_OUT for each row.
         left_out: What was left out, counted by kind.
         cold_items: bool [I], the items that were chosen to be cold; None where that is not what the split does.
+        in_turn: Whether each valid and test row is asked for on its own, after all that its user did before it.
+        truncated: Whether items that are left without a row of train, valid or test are no candidates.
     """
 
     label: Labels
     left_out: dict[str, int] = field(default_factory=dict)
     cold_items: npt.NDArray[np.bool_] | None = None
+    in_turn: bool = False
+    truncated: bool = False
 
 
 class Splitter(Protocol):
@@ -161,14 +168,23 @@ class TemporalUser:
 
 
 class LeaveLastOut:
-    """Each user's last row to test, the one before it to valid."""
+    """Each user's last t rows to test, the t before them to valid; every one of them is asked for in turn."""
 
     uses_future: ClassVar[bool | None] = True
 
     class Config(SplitConfig):
         """The keys of leave_last_out."""
 
-        min_len: int = Field(5, ge=3, description="users with fewer rows are left out")
+        min_len: int = Field(
+            5, ge=3, description="users with fewer rows are left out; with t > 1, with fewer than min_len + 2 t"
+        )
+        targets_per_user: int = Field(1, ge=1, description="t, rows of each user in test, and as many in valid")
+        max_len: int | None = Field(
+            None,
+            ge=1,
+            description="L of published tables: only the last L + 1 + 2 t rows of a user are divided, and items "
+            "without any of them are no candidates; null = all rows",
+        )
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -176,17 +192,17 @@ class LeaveLastOut:
     def assign(self, rows: SplitRows, seed: int) -> Assignment:
         """Label the rows by time."""
         order = rows.ordered_by_time(seed, "leave_last_out")
-        one = np.ones(rows.dataset.n_users, dtype=np.int64)
-        label = _label_last(rows, order, one, one)
-        short = rows.user_count < self.config.min_len
+        t, longest = self.config.targets_per_user, self.config.max_len
+        each = np.full(rows.dataset.n_users, t, dtype=np.int64)
+        label = _label_last(rows, order, each, each)
+        if longest is not None:
+            label[_from_end(rows, order) > longest + 1 + 2 * t] = KNOWN
+        short = rows.user_count < self.config.min_len + (2 * t if t > 1 else 0)
         label[short[rows.user]] = LEFT_OUT
-        return Assignment(
-            label,
-            {
-                "users_below_min_len": int((short & (rows.user_count > 0)).sum()),
-                "rows_of_users_below_min_len": int(short[rows.user].sum()),
-            },
+        counted = _short_users(rows, short) | (
+            {} if longest is None else {"rows_beyond_max_len": int((label == KNOWN).sum())}
         )
+        return Assignment(label, counted, in_turn=True, truncated=longest is not None)
 
 
 class GlobalTime:
@@ -269,7 +285,11 @@ class Column:
 
 
 class ColdItems:
-    """A share of the items, equally many rare, common and popular ones, is test; the rest is train and valid."""
+    """A share of the items, equally many rare, common and popular ones, is test; the rest is train and valid.
+
+    `targets: last` is the form for sequences: users whose last row is of a cold item are the test, and that row is to
+    be found after all that they did before. No cold row is in train or valid; earlier ones are known at test.
+    """
 
     uses_future: ClassVar[bool | None] = True
 
@@ -277,19 +297,38 @@ class ColdItems:
         """The keys of cold_items."""
 
         ratio: float = Field(0.1, gt=0, lt=1, description="share of the items that no train or valid row has")
+        targets: Literal["all", "last"] = Field(
+            "all", description="all: every cold row is test; last: users' last rows, where they are cold (sequences)"
+        )
+        min_len: int = Field(5, ge=3, description="last: users with fewer rows are left out")
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     def assign(self, rows: SplitRows, seed: int) -> Assignment:
-        """Label all rows of the cold items TEST, and of each user's others as many VALID as random_per_user would."""
+        """Label the rows of the cold items, and divide the others."""
         cold = self._choose(rows, seed)
+        if self.config.targets == "last":
+            return self._assign_last(rows, cold, seed)
         warm = np.bincount(rows.user[~cold[rows.item]], minlength=rows.dataset.n_users)
         cold_rows = rows.user_count - warm
         # The cold rows come last in the shuffled order of each user, so that they are what `_label_last` calls test.
         order = _shuffled(rows, seed)
         order = order[np.lexsort((cold[rows.item[order]], rows.user[order]))]
         return Assignment(_label_last(rows, order, usual_sizes(warm)[0], cold_rows), cold_items=cold)
+
+    def _assign_last(self, rows: SplitRows, cold: npt.NDArray[np.bool_], seed: int) -> Assignment:
+        order = rows.ordered_by_time(seed, "cold_items with targets: last")
+        one = np.ones(rows.dataset.n_users, dtype=np.int64)
+        label = _label_last(rows, order, one, one)
+        is_cold = cold[rows.item]
+        label[(label != TEST) & is_cold] = KNOWN
+        warm_last = (label == TEST) & ~is_cold
+        label[warm_last] = LEFT_OUT
+        short = rows.user_count < self.config.min_len
+        label[short[rows.user]] = LEFT_OUT
+        counted = {"last_rows_of_warm_items": int((warm_last & ~short[rows.user]).sum())}
+        return Assignment(label, _short_users(rows, short) | counted, cold_items=cold, in_turn=True)
 
     def _choose(self, rows: SplitRows, seed: int) -> npt.NDArray[np.bool_]:
         """Draw the share of each popularity tercile: bool [I]. Items without a row are in none."""
@@ -344,8 +383,21 @@ def _label_last(rows: SplitRows, order: Integers, n_valid: Integers, n_test: Int
         n_valid: int64 [U], how many of each user's rows are VALID.
         n_test: int64 [U], how many are TEST.
     """
-    user = rows.user[order]
-    from_end = np.cumsum(rows.user_count)[user] - np.arange(len(user))  # 1 for a user's last row, 2 for the one before
-    label = np.empty(len(user), dtype=np.int8)
-    label[order] = np.select([from_end <= n_test[user], from_end <= (n_test + n_valid)[user]], [TEST, VALID], TRAIN)
-    return label
+    from_end, user = _from_end(rows, order), rows.user
+    found = np.select([from_end <= n_test[user], from_end <= (n_test + n_valid)[user]], [TEST, VALID], TRAIN)
+    return found.astype(np.int8)
+
+
+def _from_end(rows: SplitRows, order: Integers) -> Integers:
+    """Return 1 for each user's last row in an order by user, 2 for the one before it, and so on: int64 [n]."""
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.cumsum(rows.user_count)[rows.user[order]] - np.arange(len(order))
+    return place
+
+
+def _short_users(rows: SplitRows, short: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """Count the users, bool [U], and the rows that are left out because there are too few of them."""
+    return {
+        "users_below_min_len": int((short & (rows.user_count > 0)).sum()),
+        "rows_of_users_below_min_len": int(short[rows.user].sum()),
+    }

@@ -18,6 +18,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.registry import did_you_mean
 from sensorium.core.seeds import catalogue_order, numpy_generator
 from sensorium.data.dataset import Dataset, Features
+from sensorium.data.item_content import ItemContent
 from sensorium.data.schema import WEIGHT
 from sensorium.data.sequences import SequenceStore, order_of_rows, pack
 from sensorium.data.splits import TRAIN, Split
@@ -30,6 +31,8 @@ Attributes = Mapping[str, tuple[Integers, list[str]]]
 class TrainView:
     """The train rows, sorted by (user, item), and what is known of users and items.
 
+    A pair stands once, but in a view in order whose split keeps repeats: there it stands as often as it happened.
+
     Attributes:
         n_users: U.
         n_items: I.
@@ -41,6 +44,7 @@ class TrainView:
         attributes: Name of a sensitive column -> (int64 [U], -1 = unknown; class names).
         weight: float32 [E], how far each train row counts, where the data set says so (`data.weights`); or None.
         in_order: int64 [E], the rows' positions by user, oldest first, where a model asked for it; or None.
+        content: Raw content and stored states of the items, for models that read these; or None.
     """
 
     n_users: int
@@ -53,6 +57,7 @@ class TrainView:
     attributes: Attributes
     weight: npt.NDArray[np.float32] | None = None
     in_order: Integers | None = None
+    content: ItemContent | None = None
 
     @cached_property
     def sequences(self) -> SequenceStore:
@@ -140,7 +145,11 @@ def train_view(
                 f"(known: {', '.join(known) or 'none'})"
             )
     train = np.flatnonzero(split.label == TRAIN)
-    train = train[np.argsort(split.user[train] * split.n_items + split.item[train])]
+    pair = split.user[train] * split.n_items + split.item[train]
+    by_pair = np.argsort(pair, kind="stable")
+    if split.repeats == "all" and not ordered:  # a matrix of users and items knows a pair once
+        by_pair = by_pair[np.diff(pair[by_pair], prepend=-1) > 0]
+    train = train[by_pair]
     return TrainView(
         n_users=split.n_users,
         n_items=split.n_items,
@@ -152,6 +161,7 @@ def train_view(
         attributes=dataset.attributes(),
         weight=_weights(dataset, split, train),
         in_order=order_of_rows(dataset, split, train) if ordered else None,
+        content=ItemContent.of(dataset),
     )
 
 
@@ -171,7 +181,16 @@ def permuted_features(view: TrainView) -> TrainView:
     is known of their presence to another item.
     """
     order = numpy_generator(view.seed, "permuted features").permutation(view.n_items)
-    return replace(view, features=_PermutedFeatures(view.features, order))
+    content = None if view.content is None else view.content.permuted(order)
+    return replace(view, features=_PermutedFeatures(view.features, order), content=content)
+
+
+def permuted_order(view: TrainView) -> TrainView:
+    """Return the view with each user's rows in random order, for the question what the right order gives."""
+    assert view.in_order is not None  # asked of a view in order
+    shuffled = numpy_generator(view.seed, "permuted order").permutation(len(view.user))
+    order: Integers = shuffled[np.argsort(view.user[shuffled], kind="stable")]
+    return replace(view, in_order=order)
 
 
 class _PermutedFeatures(Mapping[str, Features]):

@@ -58,13 +58,30 @@ def mean_interval(values: npt.ArrayLike, *, seed: int = 0, resamples: int = 1000
 
 
 def mean_intervals(
-    values: Mapping[str, npt.ArrayLike], *, seed: int = 0, resamples: int = 1000, level: float = 0.95
+    values: Mapping[str, npt.ArrayLike],
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
+    owner: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, Interval]:
-    """Return the same for several metrics of the same queries (`RankingResult.per_query`), drawn together."""
+    """Return the same for several metrics of the same queries (`RankingResult.per_query`), drawn together.
+
+    Args:
+        values: By metric, float [n].
+        seed: Seed of the draws.
+        resamples: Number of draws.
+        level: The share of intervals that hold the true mean.
+        owner: int64 [n], whose each query is: users are drawn, with all of their queries, since the answers of one user
+            are alike. None draws queries.
+    """
     if not values:
         return {}
     table = np.stack([_checked(name, column) for name, column in values.items()], axis=1)  # [n, metrics]
-    means = resampled_means(table, seed=seed, resamples=resamples)
+    if owner is None:
+        means = resampled_means(table, seed=seed, resamples=resamples)
+    else:
+        means = _clustered_means(table, owner, seed=seed, resamples=resamples)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     centre = table.mean(axis=0)
     return {
@@ -123,6 +140,15 @@ def resampled_means(table: Floats, *, seed: int, resamples: int) -> Floats:
     """Return the column means of `resamples` draws of n rows with replacement: [n, m] -> [resamples, m]."""
     n = len(table)
     return np.concatenate([counts @ table / n for counts in draw_counts(n, seed, resamples)])
+
+
+def _clustered_means(table: Floats, owner: npt.NDArray[np.int64], *, seed: int, resamples: int) -> Floats:
+    """Return the column means of draws of whole clusters of rows: [n, m] -> [resamples, m]."""
+    _, cluster, sizes = np.unique(owner, return_inverse=True, return_counts=True)
+    sums = np.stack([np.bincount(cluster, column) for column in table.T], axis=1)  # [clusters, m]
+    return np.concatenate(
+        [counts @ sums / (counts @ sizes)[:, None] for counts in draw_counts(len(sizes), seed, resamples)]
+    )
 
 
 def draw_counts(n: int, seed: int, resamples: int) -> Iterator[Floats]:

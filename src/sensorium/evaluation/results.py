@@ -43,6 +43,7 @@ class RankingResult:
         rules: How the lists were made, in words.
         lists: int32 [n, largest k], -1 = none.
         counts: What else was counted on the way, by kind.
+        owner: int64 [n], the user of each query, where a user has several; None where queries are users.
     """
 
     query: Integers
@@ -55,6 +56,12 @@ class RankingResult:
     rules: dict[str, str]
     lists: Lists
     counts: dict[str, int] = field(default_factory=dict)
+    owner: Integers | None = None
+
+    @property
+    def users(self) -> Integers:
+        """The user of each query: int64 [n]."""
+        return self.query if self.owner is None else self.owner
 
     def report(self) -> dict[str, Any]:
         """Return what `result.json` holds: all but the values and lists of single queries."""
@@ -144,6 +151,7 @@ def measure(
         {**task.rules, **(rules or {})},
         lists[:, : max(ks)],
         dict(counts or {}),
+        task.owner,
     )
 
 

@@ -27,7 +27,8 @@ class RankingTask:
 
     Attributes:
         n_items: Size of the catalogue.
-        query: int64 [n], user ids; ascending, each with at least one target, unless the task only asks for lists.
+        query: int64 [n], user ids, or numbers of histories; ascending, each with at least one target, unless the task
+            only asks for lists.
         target_offsets: int64 [n+1] into target_items.
         target_items: int64, per query ascending and without duplicates.
         mask_offsets: int64 [n+1] into mask_items.
@@ -35,6 +36,7 @@ class RankingTask:
         candidates: bool [I], the only items that compete, or None for the whole catalogue.
         excluded: What was left out, counted by kind.
         rules: How the ranking was made, in words, for `result.json` and the reports.
+        owner: int64 [n], the user of each query, where a user has several; None where queries are users.
     """
 
     n_items: int
@@ -46,9 +48,15 @@ class RankingTask:
     candidates: Booleans | None = None
     excluded: Mapping[str, int] = field(default_factory=dict)
     rules: Mapping[str, str] = field(default_factory=dict)
+    owner: Integers | None = None
 
     def __len__(self) -> int:
         return len(self.query)
+
+    @property
+    def users(self) -> Integers:
+        """The user of each query: int64 [n]."""
+        return self.query if self.owner is None else self.owner
 
     @cached_property
     def n_targets(self) -> Integers:
@@ -81,6 +89,7 @@ class RankingTask:
             target_items=self.target_items[targets[0] : targets[-1]],
             mask_offsets=masks - masks[0],
             mask_items=self.mask_items[masks[0] : masks[-1]],
+            owner=None if self.owner is None else self.owner[start:stop],
         )
 
 
@@ -167,25 +176,27 @@ def task_from_rows(
     items: Booleans | None = None,
     candidates: Booleans | None = None,
     rules: Mapping[str, str] | None = None,
+    unreachable: Literal["drop", "keep"] = "drop",
 ) -> RankingTask:
     """Return a task from (query ids, items) pairs of targets and of masked rows, in any order.
 
     Duplicate targets count once. A target that can't be reached, because it is masked or does not compete, is left out
-    and counted; so is a query that has no target left (cases EV-4, EV-5, EV-10).
+    and counted; so is a query that has no target left (cases EV-4, EV-5, EV-10). With `unreachable="keep"` masked
+    targets stay, as misses that no ranking can avoid.
     """
     wanted = np.ones(len(targets[0]), dtype=bool) if items is None else items[targets[1]]
     given = targets[0][wanted].astype(np.int64) * n_items + targets[1][wanted]
     keys = np.unique(given)
     mask_keys = np.unique(masked[0].astype(np.int64) * n_items + masked[1])
-    reachable = ~_contains(mask_keys, keys)
+    reachable = ~_contains(mask_keys, keys) if unreachable == "drop" else np.ones(len(keys), dtype=bool)
     if candidates is not None:
         reachable &= candidates[keys % n_items]
     asked = np.unique(keys // n_items)
-    keys, unreachable = keys[reachable], int((~reachable).sum())
+    keys, lost = keys[reachable], int((~reachable).sum())
     query = np.unique(keys // n_items)
     excluded = {
         "duplicate_targets": len(given) - len(reachable),
-        "unreachable_targets": unreachable,
+        "unreachable_targets": lost,
         "queries_with_unreachable_targets_only": len(asked) - len(query),
     }
     if n_users is not None:
@@ -261,6 +272,7 @@ def restrict(task: RankingTask, items: Booleans, candidates: Booleans | None = N
         task.candidates if candidates is None else candidates,
         excluded,
         rules,
+        None if task.owner is None else task.owner[keep],
     )
 
 

@@ -47,6 +47,9 @@ class DataConfig(Config):
     permute_features: bool = Field(
         False, description="every item gets another item's features: what right ones give is the difference"
     )
+    permute_order: bool = Field(
+        False, description="each user's train rows come in random order: what the right one gives is the difference"
+    )
     noise: NoiseConfig | None = Field(
         None, description="train rows that are added, to see what noise does; null = none"
     )

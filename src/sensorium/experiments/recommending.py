@@ -135,6 +135,9 @@ def _result(
 ) -> dict[str, Any]:
     config = setup.config
     chosen: Component = config.model
+    test = _report(tested.result)
+    if (repeats := with_repeats(tested.task, tested.result)) is not None:
+        test["with_repeats"] = repeats
     result = {
         "model": chosen.name,
         "seed": config.seed,
@@ -151,14 +154,12 @@ def _result(
             "repeats": trained.repeats,
         },
         "valid": _report(validate_best(setup)),
-        "test": _report(tested.result),
+        "test": test,
         "buckets": {
             name: {"items": int(items.sum()), "n": part.n, **_numbers(part)}
             for name, (items, part) in bucket_results(setup, tested).items()
         },
     }
-    if (repeats := with_repeats(tested.task, tested.result)) is not None:
-        result["test"]["with_repeats"] = repeats
     if cold is not None and setup.split.cold_items is not None:  # "test" ranks the cold items among the whole catalogue
         result["cold_items"] = {"items": int(setup.split.cold_items.sum()), "among_cold": _report(cold)}
     return result

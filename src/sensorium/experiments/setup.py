@@ -13,7 +13,7 @@ from sensorium.data.catalogue import open_dataset
 from sensorium.data.dataset import Dataset
 from sensorium.data.noise import add_noise
 from sensorium.data.splits import Split, make_split
-from sensorium.data.view import TrainView, permuted_features, train_view
+from sensorium.data.view import TrainView, permuted_features, permuted_order, train_view
 from sensorium.experiments.config import RunConfig
 from sensorium.recommenders.base import ModelInfo, Recommender
 
@@ -64,6 +64,10 @@ def set_up(config: RunConfig, dataset: Dataset | None = None, features: list[str
     view = train_view(dataset, trained, features=names, seed=config.seed, ordered=chosen.target.info.order)
     if config.data.permute_features:
         view = permuted_features(view)
+    if config.data.permute_order:
+        if view.in_order is None:
+            raise ConfigError(f"data.permute_order: '{chosen.name}' reads no order: leave it out")
+        view = permuted_order(view)
     return Setup(config, dataset, split, view, chosen.target(view, chosen.config))
 
 

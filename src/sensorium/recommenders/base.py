@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +98,8 @@ class Recommender(nn.Module):
     from the same numbers whether it stands alone or inside another one, and whatever was built before it.
 
     Attributes:
+        run_defaults: What a run of the model takes where its configuration says nothing, as a part of that tree: a
+            method's own schedule, for example.
         config: The config it was built with.
         n_users: U, users of the view.
         n_items: I, items of the view.
@@ -109,6 +111,7 @@ class Recommender(nn.Module):
 
     info: ClassVar[ModelInfo]
     query_kind: ClassVar[Literal["user", "history"]] = "user"
+    run_defaults: ClassVar[Mapping[str, Any]] = {}
 
     config: Config
     # Declared, not defined: `hasattr` tells which of them a model provides.

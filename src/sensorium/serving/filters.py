@@ -12,7 +12,7 @@ import polars as pl
 
 from sensorium.core.errors import DataError
 from sensorium.data.dataset import Dataset
-from sensorium.data.splits import TRAIN, VALID, Split
+from sensorium.data.splits import KNOWN, TRAIN, VALID, Split
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -127,11 +127,16 @@ def everything_seen(dataset: Dataset, users: Integers | None = None) -> SeenItem
 
 
 def masked_at_test(split: Split, mask: str) -> SeenItems:
-    """Return what the evaluation of the test part masks: the train rows, with `train+valid` the validation rows too."""
-    parts = [split.part(TRAIN)] + ([split.part(VALID)] if mask == "train+valid" else [])
-    user = np.concatenate([rows.user for rows in parts])
-    item = np.concatenate([rows.item for rows in parts])
-    return SeenItems.of_rows(split.n_users, user, item)
+    """Return what the evaluation of the test part masks.
+
+    Args:
+        split: The split.
+        mask: train: the train rows; train+valid: the validation rows too; window: these, for a history; full: and with
+            them what came before the split's longest history.
+    """
+    labels = {"train": [TRAIN], "train+valid": [TRAIN, VALID], "window": [TRAIN, VALID], "full": [TRAIN, VALID, KNOWN]}
+    rows = np.isin(split.label, labels[mask])
+    return SeenItems.of_rows(split.n_users, split.user[rows], split.item[rows])
 
 
 def name_some(texts: Sequence[str], count: int = 5) -> str:

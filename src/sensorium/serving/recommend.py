@@ -20,12 +20,13 @@ from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError, SensoriumError
 from sensorium.core.seeds import catalogue_order
 from sensorium.data.dataset import Dataset
-from sensorium.data.sequences import sequences
-from sensorium.data.splits import TEST, TRAIN, VALID
-from sensorium.evaluation.histories import HistoryScorer
+from sensorium.data.sequences import everything, sequences
+from sensorium.data.splits import KNOWN, TRAIN, VALID
+from sensorium.evaluation.histories import Histories, HistoryScorer
 from sensorium.evaluation.ranking import rank, score_candidates
 from sensorium.evaluation.scoring import Scorer, evaluating
 from sensorium.evaluation.tasks import list_task
+from sensorium.experiments.measuring import asks_users_often
 from sensorium.experiments.run import LoadedRun, load_run
 from sensorium.recommenders.base import AnswersHistory
 from sensorium.serving.filters import Candidates, Ids, SeenItems, candidates, everything_seen, masked_at_test, name_some
@@ -210,10 +211,20 @@ def models_that_answer_histories() -> list[str]:
 
 
 def hidden(run: LoadedRun, as_evaluated: bool, users: Integers | None = None) -> SeenItems:
-    """Return the items that are never recommended to each user."""
-    if as_evaluated:
-        whole = run.model.query_kind == "history"  # at test all that it was asked with was hidden
-        return masked_at_test(run.split, "train+valid" if whole else run.config.evaluation.mask)
+    """Return the items that are never recommended to each user.
+
+    Raises:
+        ConfigError: As it was evaluated, where the evaluation had several lists for each user.
+    """
+    evaluation = run.config.evaluation
+    history = run.model.query_kind == "history"
+    if as_evaluated and asks_users_often(run.split):
+        raise ConfigError("this run was evaluated with several lists for each user: they are in its lists.parquet")
+    if history and evaluation.repeat_policy == "free":
+        nothing = np.zeros(0, dtype=np.int64)
+        return SeenItems.of_rows(run.dataset.n_users, nothing, nothing)
+    if as_evaluated:  # of a history all that was asked with was hidden
+        return masked_at_test(run.split, evaluation.history if history else evaluation.mask)
     return everything_seen(run.dataset, users)
 
 
@@ -240,12 +251,15 @@ def ranked_lists(
 def scorer_of(run: LoadedRun, as_evaluated: bool = False) -> Scorer:
     """Return who is asked by user number: the model, or the model with everybody's history.
 
-    A history is all rows of the split, or, as it was evaluated, those before the test.
+    A history is all that the data set holds of a user, or, as it was evaluated, what came before the test.
     """
     if run.model.query_kind != "history":
         return run.model
-    labels = [TRAIN, VALID] if as_evaluated else [TRAIN, VALID, TEST]
-    return HistoryScorer(run.model, sequences(run.dataset, run.split, labels))
+    if as_evaluated:
+        store = sequences(run.dataset, run.split, [TRAIN, VALID, KNOWN])
+    else:
+        store = everything(run.dataset, run.split.seed, min_rating=run.config.data.min_rating)
+    return HistoryScorer(run.model, Histories.of_users(store))
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def test_a_run_trains_ranks_and_answers(tmp_path: Path, split: object) -> None:
     }
     done = run(config, out=tmp_path / "run")
     assert done.result["test"]["rules"]["query"] == "history"
-    assert done.result["test"]["rules"]["masked"] == "the user's train and valid rows"
+    assert done.result["test"]["rules"]["masked"] == "the whole history"
     if split != "leave_last_out":
         return
     assert done.result["test"]["metrics"]["hit_rate@1"] > 0.5

@@ -10,7 +10,7 @@ from torch import nn
 
 from sensorium.recommenders.base import ModelInfo
 from sensorium.recommenders.sequential.encoders.gru4rec import GRU4RecEncoder
-from sensorium.recommenders.sequential.model import SequentialRecommender
+from sensorium.recommenders.sequential.model import SequentialRecommender, schedule
 
 
 class GRU4Rec(SequentialRecommender):
@@ -23,6 +23,7 @@ class GRU4Rec(SequentialRecommender):
         features="optional",
         order=True,
     )
+    run_defaults = schedule(weight_decay=0.1, repeat_policy="drop", history="full")
 
     class Config(SequentialRecommender.Config):
         """The keys of GRU4Rec."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from sensorium.recommenders.base import ModelInfo
 from sensorium.recommenders.sequential.encoders.sasrec import SASRecEncoder
-from sensorium.recommenders.sequential.model import SequentialRecommender
+from sensorium.recommenders.sequential.model import SequentialRecommender, schedule
 
 
 class SASRec(SequentialRecommender):
@@ -24,6 +24,7 @@ class SASRec(SequentialRecommender):
         features="optional",
         order=True,
     )
+    run_defaults = schedule(weight_decay=0.1, repeat_policy="drop", history="full")
 
     class Config(SequentialRecommender.Config):
         """The keys of SASRec."""

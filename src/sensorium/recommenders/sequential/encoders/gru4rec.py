@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sensorium.nn.across import BatchDropout
 from sensorium.recommenders.towers.base import Draw
 
 
@@ -16,7 +17,7 @@ class GRU4RecEncoder(nn.Module):
     """Recurrent layers."""
 
     def __init__(self, width: int, draw: Draw, *, blocks: int = 1, dropout: float = 0.1) -> None:
-        """Make the layers, Xavier-uniform.
+        """Make the layers; the first is Xavier-uniform, the others have torch's own first values, as in the code.
 
         Args:
             width: d.
@@ -25,10 +26,14 @@ class GRU4RecEncoder(nn.Module):
             dropout: Of the input.
         """
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = BatchDropout(dropout)
         self.recurrent = nn.GRU(width, width, num_layers=blocks, bias=False, batch_first=True)
         for name, weight in self.recurrent.named_parameters():
-            nn.init.xavier_uniform_(weight, generator=draw(f"encoder.{name}"))
+            generator = draw(f"encoder.{name}")
+            if name.endswith("_l0"):
+                nn.init.xavier_uniform_(weight, generator=generator)
+            else:
+                nn.init.uniform_(weight, -(width**-0.5), width**-0.5, generator=generator)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Return the states of x [B, l, d] with mask bool [B, l]: [B, l, d]."""

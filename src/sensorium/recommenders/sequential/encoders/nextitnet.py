@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sensorium.nn.across import BatchDropout
 from sensorium.recommenders.towers.base import Draw
 
 KERNEL = 3
@@ -35,7 +36,7 @@ class NextItNetEncoder(nn.Module):
             dropout: Of the input.
         """
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = BatchDropout(dropout)
         self.blocks = nn.ModuleList(
             _Residual(width, dilation, draw, f"encoder.{place}") for place, dilation in enumerate(DILATIONS * blocks)
         )
