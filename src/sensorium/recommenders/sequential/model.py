@@ -8,24 +8,48 @@ Other models of this room put their own tower or objective in its place and keep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.data.sequences import SequenceStore, pack_histories
 from sensorium.data.view import TrainView
 from sensorium.data.windows import WindowBatch, WindowBatches
+from sensorium.nn.across import computed_once, mean_over_batch, plain_rows_of_all
 from sensorium.nn.tokens import PADDING, from_tokens, to_tokens
 from sensorium.recommenders.base import RANKING_TERM, Recommender
 from sensorium.recommenders.sequential.losses import full_cross_entropy, in_batch_cross_entropy, sampled_cross_entropy
 from sensorium.recommenders.towers.base import Tower
-from sensorium.recommenders.towers.features import FeatureTower, FusionTower, IDPlusTower
-from sensorium.recommenders.towers.id import IDTower
+from sensorium.recommenders.towers.building import TowerConfig, build_tower
+from sensorium.recommenders.towers.encoder import encoder_towers
 from sensorium.training.protocols import Phase
+
+
+def schedule(*, weight_decay: float, repeat_policy: str, history: str) -> dict[str, Any]:
+    """Return what a run of a preset takes where it says nothing: the schedule of MicroLens' code, at the width and rate
+    for one processor. A GPU's are dim 512, lr 1e-4, batch_size 512.
+
+    Args:
+        weight_decay: Of AdamW.
+        repeat_policy: `evaluation.repeat_policy`.
+        history: `evaluation.history`.
+    """
+    return {
+        "training": {
+            "epochs": 50,
+            "batch_size": 128,
+            "optimizer": {"name": "adamw", "lr": 1e-3, "weight_decay": weight_decay},
+            "clip_norm": 5.0,
+            "patience": 10,
+        },
+        "evaluation": {"ks": [5, 10, 20], "repeat_policy": repeat_policy, "history": history},
+        "selection": "hit_rate@10",
+    }
+
 
 HISTORIES_AT_ONCE = 1024
 ITEMS_AT_ONCE = 65_536
@@ -36,18 +60,13 @@ class SequentialRecommender(Recommender):
 
     query_kind: ClassVar[Literal["user", "history"]] = "history"
 
-    class Config(Recommender.Config):
+    class Config(TowerConfig):
         """The keys that all models of this room share."""
 
-        dim: int = Field(64, ge=2, description="width of items and states, d")
         length: int = Field(10, ge=1, description="items of a history that are read, L: the last ones")
         windows: Literal["last", "all"] = Field(
             "last", description="last: the last L + 1 train rows of a user; all: the whole, cut into windows of L + 1"
         )
-        tower: Literal["id", "features", "id+features", "fusion"] = Field(
-            "id", description="what an item is: its id, its features, the sum of both, or a mixture of its features"
-        )
-        features: list[str] | None = Field(None, description="features of the tower; null = all that the run may read")
         objective: Literal["in_batch", "sampled", "full"] = Field(
             "in_batch",
             description="in_batch: the batch's items, popularity taken out; sampled: training.negatives drawn for each "
@@ -55,6 +74,15 @@ class SequentialRecommender(Recommender):
         )
         debias_alpha: float = Field(1.0, ge=0, le=1, description="in_batch: weight of log popularity; 0 = none")
         dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the encoder")
+
+        @model_validator(mode="after")
+        def _catalogue_in_each_step(self) -> SequentialRecommender.Config:
+            if self.objective == "full" and self.trains_encoders:
+                raise ValueError(
+                    "objective: full encodes the whole catalogue in each step, with gradients: choose in_batch or "
+                    "sampled where an encoder trains"
+                )
+            return self
 
     config: Config
     log_p: Tensor
@@ -67,9 +95,9 @@ class SequentialRecommender(Recommender):
         self._view = view
         store = view.sequences
         kept = store if config.windows == "all" else store.tail(config.length + 1)
-        counts = np.bincount(kept.values, minlength=view.n_items)
-        self.shown = counts > 0
-        share = np.maximum(counts, 1) / max(counts.sum(), 1)
+        self.shown_count = np.bincount(kept.values, minlength=view.n_items)
+        self.shown = self.shown_count > 0
+        share = np.maximum(self.shown_count, 1) / max(self.shown_count.sum(), 1)
         log_p = np.concatenate([[0.0], np.log(share)]).astype(np.float32)
         self.register_buffer("log_p", torch.from_numpy(log_p), persistent=False)  # by token
         self.register_buffer("competing", torch.from_numpy(self.shown), persistent=False)
@@ -81,33 +109,13 @@ class SequentialRecommender(Recommender):
         raise NotImplementedError
 
     def build_tower(self, view: TrainView) -> Tower:
-        """Return the tower that the configuration names.
-
-        Raises:
-            ConfigError: It reads features, and the view has none or not these.
-        """
-        config = self.config
-        if config.tower == "id":
-            return IDTower(self.shown, config.dim, self.generator)
-        names = list(view.features) if config.features is None else config.features
-        if not names or (missing := [name for name in names if name not in view.features]):
-            known = ", ".join(view.features) or "none; make some with sensorium encode"
-            asked = f"no feature '{missing[0]}'" if names else "no features"
-            raise ConfigError(f"model.tower {config.tower} reads features, and there are {asked} (known: {known})")
-        if config.tower == "fusion":
-            return FusionTower(
-                [FeatureTower([view.features[name]], self.shown, config.dim, self.generator, name) for name in names],
-                self.generator,
-            )
-        content = FeatureTower([view.features[name] for name in names], self.shown, config.dim, self.generator)
-        if config.tower == "features":
-            return content
-        return IDPlusTower(IDTower(self.shown, config.dim, self.generator), content)
+        """Return the tower that the configuration names; see `towers.building`."""
+        return build_tower(self.config, view, self.shown, self.generator)
 
     @property
     def ids_alone(self) -> bool:
         """Whether it reads no features as it is configured."""
-        return self.config.tower == "id"
+        return not self.config.reads_features
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -119,33 +127,48 @@ class SequentialRecommender(Recommender):
         )
 
     def phases(self) -> list[Phase]:
-        """Return one phase over all parameters, one pass over the windows for each epoch."""
-        return [Phase("main", list(self.parameters()), self.loss)]
+        """Return one phase over all parameters, one pass over the windows for each epoch.
+
+        What trains of encoders is a group, which may have a rate and a weight decay of its own.
+        """
+        inside = [value for tower in encoder_towers(self.tower) for value in tower.encoder_parameters()]
+        return [Phase("main", list(self.parameters()), self.loss, groups={"encoder": inside} if inside else {})]
 
     def loss(self, batch: WindowBatch) -> dict[str, Tensor]:  # type: ignore[override]
         """Return the ranking term: every item of a window after its first is to be predicted from those before it."""
         tokens = to_tokens(batch.items)  # [B, L + 1]
-        distinct, place = torch.unique(tokens, return_inverse=True)
-        vectors = self.tower(distinct)
+        if self.config.objective == "in_batch":
+            lost = self._lost_in_batch(tokens)
+        else:
+            lost = self._lost_beyond_batch(tokens, batch)
+        return {RANKING_TERM: mean_over_batch(lost, len(tokens))}
+
+    def _lost_in_batch(self, tokens: Tensor) -> Tensor:
+        """Return the loss of each state, [R]; negatives are the items of the whole batch, whoever holds its rows."""
+        distinct, seen, count = torch.unique(plain_rows_of_all(tokens), return_inverse=True, return_counts=True)
+        place = seen if len(seen) == len(tokens) else torch.searchsorted(distinct, tokens)
+        vectors = computed_once(distinct, self.tower) if self.tower.costly else self.tower(distinct)
         mask = tokens[:, :-1] != PADDING
         states = self.encoder(vectors[place[:, :-1]], mask)[mask]
-        target = place[:, 1:][mask]
-        if self.config.objective == "sampled":
-            drawn = to_tokens(batch.neg)[mask]  # [R, N]
-            negative = self.tower(drawn.flatten()).view(*drawn.shape, -1)
-            return {RANKING_TERM: sampled_cross_entropy(states, vectors[target], negative)}
-        if self.config.objective == "full":
-            everything = self._all_items()
-            return {
-                RANKING_TERM: full_cross_entropy(states, from_tokens(tokens[:, 1:][mask]), everything, self.competing)
-            }
         own = torch.zeros(len(tokens), len(distinct), dtype=torch.bool, device=tokens.device)
         own.scatter_(1, place, True)
         own[:, distinct == PADDING] = True  # padding is nobody's negative
-        count = torch.bincount(place.flatten(), minlength=len(distinct))
         window = torch.arange(len(tokens), device=tokens.device).unsqueeze(1).expand_as(mask)[mask]
         log_p = self.config.debias_alpha * self.log_p[distinct]
-        return {RANKING_TERM: in_batch_cross_entropy(states, window, target, vectors, count, own, log_p)}
+        return in_batch_cross_entropy(states, window, place[:, 1:][mask], vectors, count, own, log_p)
+
+    def _lost_beyond_batch(self, tokens: Tensor, batch: WindowBatch) -> Tensor:
+        """Return the loss of each state, [R], against drawn items or all of them."""
+        mask = tokens[:, :-1] != PADDING
+        drawn = to_tokens(batch.neg)[mask]  # [R, N]
+        distinct, seen = torch.unique(torch.cat([tokens.flatten(), drawn.flatten()]), return_inverse=True)
+        vectors = self.tower(distinct)
+        place, negative = seen[: tokens.numel()].view_as(tokens), seen[tokens.numel() :].view_as(drawn)
+        states = self.encoder(vectors[place[:, :-1]], mask)[mask]
+        if self.config.objective == "full":
+            target = from_tokens(tokens[:, 1:][mask])
+            return full_cross_entropy(states, target, self._all_items(), self.competing)
+        return sampled_cross_entropy(states, vectors[place[:, 1:][mask]], vectors[negative])
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
