@@ -284,7 +284,11 @@ def row_of(path: Path, point: Point) -> Row:
     }
     if features := origins(result["data"].get("features", {})):
         row["features"] = features
-    for extra in ("protocol", "leaky", "readings", "by_length", "unseen"):  # what runs of a wing say beside
+    if "buckets" in result:
+        row["buckets"] = _rounded(_buckets(result["buckets"], result["selection"]["name"]))
+    if "with_repeats" in result["test"]:
+        row["with_repeats"] = _rounded(result["test"]["with_repeats"])
+    for extra in ("exposure", "protocol", "leaky", "readings", "by_length", "unseen"):  # and what runs of a wing say
         if extra in result:
             row[extra] = _rounded(result[extra])
     if "cold_items" in result:
@@ -295,6 +299,11 @@ def row_of(path: Path, point: Point) -> Row:
             "test_intervals": _rounded(among["intervals"]),
         }
     return row
+
+
+def _buckets(buckets: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, dict[str, Any]]:
+    """Return the users of each bucket of items, and the number that selected, on the targets in it."""
+    return {name: {"users": bucket["n"], metric: bucket["metrics"].get(metric)} for name, bucket in buckets.items()}
 
 
 def _rounded(numbers: Any) -> Any:

@@ -35,6 +35,7 @@ from sensorium.experiments.measuring import (
     fit,
     intervals,
     measure_test,
+    trained_count,
     validate_best,
 )
 from sensorium.experiments.origin import Origin, tables_digest
@@ -160,9 +161,20 @@ def _result(
             for name, (items, part) in bucket_results(setup, tested).items()
         },
     }
+    result["exposure"] = _exposure(setup, tested)
     if cold is not None and setup.split.cold_items is not None:  # "test" ranks the cold items among the whole catalogue
         result["cold_items"] = {"items": int(setup.split.cold_items.sum()), "among_cold": _report(cold)}
     return result
+
+
+def _exposure(setup: Setup, tested: Tested) -> dict[str, float | None]:
+    """Return how often training showed what is recommended, the mean over list entries: "train_count@10" -> count."""
+    count, items = trained_count(setup), tested.ranked.items
+    found = {}
+    for k in setup.config.evaluation.ks:
+        shown = items[:, :k][items[:, :k] >= 0]
+        found[f"train_count@{k}"] = float(count[shown].mean()) if len(shown) else None
+    return found
 
 
 def _data(setup: Setup) -> dict[str, Any]:
