@@ -16,8 +16,10 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -25,7 +27,9 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from sensorium.core.files import write_bytes
 from sensorium.media.errors import MediaError
 
-__all__ = ["MAX_PIXELS", "MediaError", "encode_image", "read_image", "write_image"]
+__all__ = ["MAX_PIXELS", "MediaError", "encode_image", "read_cutout", "read_image", "write_image"]
+
+T = TypeVar("T")
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
@@ -56,6 +60,26 @@ def read_image(source: str | Path | bytes) -> Image.Image:
         MediaError: With reason "missing_file", "truncated" (the file ends early), "too_large" (over 100 megapixels) or
             "undecodable" (no picture, or a damaged one).
     """
+    return _read(source, _upright_rgb)
+
+
+def read_cutout(source: str | Path | bytes) -> tuple[Image.Image, int]:
+    """Read a picture with its transparency, as RGBA, uint8, upright; all of it is opaque where it has none.
+
+    Args:
+        source: A file, or the bytes of one.
+
+    Returns:
+        The picture, its colours not premultiplied, and how many frames the file holds: the first was read.
+
+    Raises:
+        MediaError: As `read_image`.
+    """
+    return _read(source, lambda image: (_upright_rgba(image), getattr(image, "n_frames", 1)))
+
+
+def _read(source: str | Path | bytes, convert: Callable[[Image.Image], T]) -> T:
+    """Open, check and decode a picture, and bring it into shape."""
     name = "" if isinstance(source, bytes) else str(source)
     content = source if isinstance(source, bytes) else _content(Path(source))
     with warnings.catch_warnings():
@@ -65,7 +89,7 @@ def read_image(source: str | Path | bytes) -> Image.Image:
             with Image.open(io.BytesIO(content), formats=_formats()) as image:
                 _check_size(image, name)
                 image.load()  # only now does a truncated file show
-                return _upright_rgb(image)
+                return convert(image)
         except MediaError:
             raise
         except Image.DecompressionBombError:
@@ -166,6 +190,16 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
         profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.buildTransform(*profiles, "LAB", "RGB").apply(turned)
     return turned.convert("RGB")
+
+
+def _upright_rgba(image: Image.Image) -> Image.Image:
+    """Convert a loaded picture of any mode to RGBA and turn it upright."""
+    turned = _transposed(image)
+    if turned.mode in ("LA", "La", "PA", "RGBA", "RGBa") or (
+        "transparency" in turned.info and not turned.mode.startswith(("I", "F"))
+    ):
+        return turned.convert("RGBA")
+    return _upright_rgb(turned).convert("RGBA")
 
 
 def _transposed(image: Image.Image) -> Image.Image:
