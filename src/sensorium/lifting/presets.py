@@ -1,4 +1,5 @@
-"""Sizes of an optimisation by what there is to spend: two CPU cores in a hurry, two CPU cores, a GPU, a test."""
+"""Sizes of an optimisation by what there is to spend: two CPU cores in a hurry, two CPU cores, a GPU, a test; and those
+of the released program of ContrastiveGaussian."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from typing import Literal
 from pydantic import Field
 
 from sensorium.core.config import Config
-from sensorium.lifting.optimisation import DensityConfig, OptimisationConfig
+from sensorium.lifting.optimisation import DensityConfig, OptimisationConfig, RatesConfig
 
-PresetName = Literal["cpu-fast", "cpu", "gpu", "test"]
+PresetName = Literal["cpu-fast", "cpu", "gpu", "test", "parity"]
 
 
 class Preset(Config):
@@ -33,9 +34,19 @@ def _preset(
     return Preset(points=points, known_side=known, novel_sides=sides, novel_until=until, optimisation=optimisation)
 
 
+def _hurried(preset: Preset) -> Preset:
+    """Return a preset whose Gaussians, few and large, have sixty steps alone: they learn faster, multiply within the
+    first ten and stay however large they are."""
+    rates = RatesConfig(means_end=0.002, sh_dc=0.05, log_scales=0.02)
+    density = preset.optimisation.density.model_copy(update={"interval": 10, "start": 10, "final_scale": 0.4})
+    optimisation = preset.optimisation.model_copy(update={"rates": rates, "density": density})
+    return preset.model_copy(update={"optimisation": optimisation})
+
+
 PRESETS: dict[PresetName, Preset] = {
     "cpu-fast": _preset(2_000, 6_000, 128, (64, 128), (0.5,), 300),
     "cpu": _preset(5_000, 20_000, 256, (128, 256), (0.5,), 500),
     "gpu": _preset(5_000, 100_000, 512, (128, 256, 512), (0.3, 0.6), 500),
-    "test": _preset(300, 1_000, 64, (64,), (), 60),
+    "test": _hurried(_preset(300, 1_000, 64, (64,), (), 60)),
+    "parity": _preset(5_000, 100_000, 1024, (512, 1024), (0.4,), 500),
 }

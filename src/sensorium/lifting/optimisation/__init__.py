@@ -5,7 +5,7 @@
 """
 
 from sensorium.lifting.optimisation.config import DensityConfig, OptimisationConfig, RatesConfig
-from sensorium.lifting.optimisation.loop import Objective, Optimised, StepOutcome, optimise
+from sensorium.lifting.optimisation.loop import Objective, Optimised, Remembering, StepOutcome, Watch, optimise
 
 __all__ = [
     "DensityConfig",
@@ -13,6 +13,8 @@ __all__ = [
     "OptimisationConfig",
     "Optimised",
     "RatesConfig",
+    "Remembering",
     "StepOutcome",
+    "Watch",
     "optimise",
 ]

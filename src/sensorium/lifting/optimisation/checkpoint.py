@@ -3,9 +3,10 @@ moment, and the run goes on to the same numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from sensorium.core.errors import RunError
 from sensorium.core.files import read_safetensors, write_safetensors
@@ -15,6 +16,7 @@ from sensorium.lifting.optimisation.moving import MovingCloud
 
 FORMAT_VERSION = 1
 STATE = "checkpoint/state.safetensors"
+OBJECTIVE = "objective."
 
 
 @dataclass
@@ -26,12 +28,14 @@ class State:
         statistics: What pictures said since the last look.
         step: Steps that are done.
         records: Lines of metrics.jsonl.
+        objective: What the objective remembers of earlier steps, by name.
     """
 
     moving: MovingCloud
     statistics: Statistics
     step: int = 0
     records: int = 0
+    objective: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save(run: RunDirectory, state: State, asked: str) -> None:
@@ -45,6 +49,7 @@ def save(run: RunDirectory, state: State, asked: str) -> None:
     counters = {"step": state.step, "records": state.records, "format_version": FORMAT_VERSION}
     tensors = {name: torch.tensor(value) for name, value in counters.items()}
     tensors["asked"] = torch.tensor(list(asked.encode()), dtype=torch.uint8)
+    tensors |= {f"{OBJECTIVE}{name}": value for name, value in state.objective.items()}
     (run.path / STATE).parent.mkdir(exist_ok=True)
     write_safetensors(run.path / STATE, {**tensors, **state.moving.tensors(), **state.statistics.tensors()})
 
@@ -70,4 +75,5 @@ def load(run: RunDirectory, asked: str, device: torch.device) -> State | None:
         Statistics.restored(tensors, device),
         int(tensors["step"]),
         int(tensors["records"]),
+        {name.removeprefix(OBJECTIVE): value for name, value in tensors.items() if name.startswith(OBJECTIVE)},
     )

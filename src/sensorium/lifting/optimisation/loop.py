@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -59,6 +59,22 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """An objective whose judgement depends on earlier steps: what it remembers is part of every checkpoint."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what it remembers."""
+        ...
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Remember what `state` returned."""
+        ...
+
+
+Watch = Callable[[GaussianCloud, int], None]
+
+
 @dataclass(frozen=True)
 class Optimised:
     """The outcome of an optimisation.
@@ -85,6 +101,7 @@ def optimise(
     run: RunDirectory | None = None,
     about: str = "",
     label: str = "fit",
+    watch: Watch | None = None,
 ) -> Optimised:
     """Optimise a scene to its end; a run that has a checkpoint is continued from there.
 
@@ -96,6 +113,7 @@ def optimise(
         run: Where records and checkpoints go; None keeps nothing.
         about: A digest of what the objective depends on: a run is not continued with another.
         label: Beside the progress bar.
+        watch: Given the cloud and the number of steps done, whenever a checkpoint is due: for previews.
 
     Raises:
         ConfigError: The cloud has more Gaussians than there may ever be, or none.
@@ -107,7 +125,7 @@ def optimise(
         raise ConfigError(
             f"an optimisation begins with 1 to max_points = {config.density.max_points:,} Gaussians, not {len(begin):,}"
         )
-    loop = _Loop(begin, objective, config, seed, run, about)
+    loop = _Loop(begin, objective, config, seed, run, about, watch)
     try:
         return loop.run_all(label)
     except KeyboardInterrupt:
@@ -129,13 +147,16 @@ class _Loop:
         seed: int,
         run: RunDirectory | None,
         about: str,
+        watch: Watch | None,
     ) -> None:
-        self.objective, self.config, self.seed, self.run = objective, config, seed, run
+        self.objective, self.config, self.seed, self.run, self.watch = objective, config, seed, run, watch
         self.asked = digest(dump(config), seed, about)
         self.bounds = Bounds()
         device = begin.means.device
         found = None if run is None else checkpoint.load(run, self.asked, device)
         self.state = found or State(MovingCloud(begin), Statistics(len(begin), device))
+        if found and isinstance(objective, Remembering):
+            objective.restore(found.objective)
         self.sums: dict[str, float] = {}
         self.since, self.begun = 0, time.perf_counter()
         self.latest: dict[str, float] = {}
@@ -175,8 +196,12 @@ class _Loop:
         self._look()
         if state.step % self.config.record_every == 0 or state.step == self.config.iterations:
             self._record()
-        if self.run is not None and state.step % self.config.checkpoint_every == 0:
-            checkpoint.save(self.run, state, self.asked)
+        if state.step % self.config.checkpoint_every == 0:
+            if self.run is not None:
+                state.objective = self.objective.state() if isinstance(self.objective, Remembering) else {}
+                checkpoint.save(self.run, state, self.asked)
+            if self.watch is not None:
+                self.watch(state.moving.cloud.detach(), state.step)
         return value
 
     def _look(self) -> None:
