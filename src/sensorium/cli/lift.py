@@ -1,4 +1,4 @@
-"""`sensorium lift view | mesh | turntable FILE` and `sensorium lift fit FOLDER`: clouds and textured meshes."""
+"""`sensorium lift PHOTO`, `lift view | mesh | turntable FILE` and `lift fit FOLDER`: objects in three dimensions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from sensorium.cli import lift_photo
 from sensorium.cli.options import one_of
 from sensorium.cli.output import say, show_table
 from sensorium.core.errors import ConfigError
@@ -15,11 +16,16 @@ FILE = typer.Argument(..., metavar="FILE", help="a cloud (.ply), or a textured m
 HELD = typer.Option("opengl", "--axes", help="axes of the cloud's file: opengl, or colmap where y points down")
 ELEVATION = typer.Option(-15.0, "--elevation", help="of the camera, degrees; negative is above")
 
-group = typer.Typer(help="Objects in three dimensions: look at them, mesh them, film them.", rich_markup_mode=None)
+group = typer.Typer(
+    help="Objects in three dimensions: make one of a photo, look at it, mesh it, film it.",
+    rich_markup_mode=None,
+    cls=lift_photo.PhotoFirst,
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the group to the application."""
+    lift_photo.register(group)
     app.add_typer(group, name="lift")
 
 

@@ -18,6 +18,7 @@ from sensorium.core.rundir import RunDirectory
 JOBS = {
     "recommend": "sensorium.experiments.recommending:RecommendJob",
     "judge": "sensorium.judging.job:JudgeJob",
+    "lift": "sensorium.lifting.generation.job:LiftJob",
     "splat": "sensorium.lifting.splat_job:SplatJob",
     "trace": "sensorium.tracing.job:TraceJob",
 }

@@ -1,0 +1,82 @@
+"""The method with and without its contrastive term, on the same photo and the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sensorium.core.files import write_json
+from sensorium.core.pages import picture, write_page
+from sensorium.lifting.generation.config import laid_over
+
+ARMS: dict[str, dict[str, Any]] = {"base": {"contrastive": {"weight": 0.0}}, "contrastive": {}}
+Finish = Callable[[dict[str, Any], Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Outcomes of both arms.
+
+    Attributes:
+        results: What `result.json` holds, by arm and seed.
+        folder: Where the runs lie, with compare.json and compare.html.
+    """
+
+    results: dict[str, dict[int, dict[str, Any]]]
+    folder: Path
+
+    def table(self) -> list[list[str]]:
+        """Return rows: arm, seeds, and means of PSNR, SSIM and LPIPS of the mesh at the photo's view."""
+        rows = []
+        for arm, found in self.results.items():
+            views = [result["reference_view"]["mesh"] for result in found.values()]
+            means = {name: float(np.mean([view[name] for view in views])) for name in ("psnr", "ssim", "lpips", "iou")}
+            rows.append([arm, str(len(found)), *(f"{value:.3f}" for value in means.values())])
+        return rows
+
+
+COLUMNS = ["arm", "seeds", "PSNR, dB", "SSIM", "LPIPS", "IoU"]
+
+
+def compare(tree: Mapping[str, Any], seeds: Sequence[int], folder: Path, finish: Finish) -> Compared:
+    """Lift a photo with and without the contrastive term.
+
+    Args:
+        tree: A configuration of kind "lift", as plain values.
+        seeds: Each is run with both arms.
+        folder: The runs go to `<folder>/<arm>-<seed>`; those that are complete are read, those that were killed go on.
+        finish: Runs or resumes a configuration in a folder and returns its result (`experiments.run`, which this room
+            does not know).
+    """
+    results: dict[str, dict[int, dict[str, Any]]] = {arm: {} for arm in ARMS}
+    for seed in seeds:
+        for arm, change in ARMS.items():
+            path = folder / f"{arm}-{seed}"
+            results[arm][seed] = finish(laid_over(laid_over(tree, change), {"seed": seed}), path)
+    compared = Compared(results, folder)
+    write_json(folder / "compare.json", {arm: {str(seed): one for seed, one in found.items()}
+                                         for arm, found in results.items()})  # fmt: skip
+    strips = []
+    for seed in seeds:
+        for arm in ARMS:
+            files = sorted((folder / f"{arm}-{seed}" / "views").glob("*.png"))
+            pixels = [np.asarray(Image.open(file).convert("RGB").resize((128, 128))) for file in files]
+            strip = Image.fromarray(np.concatenate(pixels, 1))
+            strips.append(
+                {"name": f"{arm}, seed {seed}", "picture": picture(strip, description=f"{arm} from all sides")}
+            )
+    write_page(
+        folder / "compare.html",
+        f"{Path(str(tree['photo'])).stem}: with and without the contrastive term",
+        "lifting/templates/compare.html",
+        columns=COLUMNS,
+        rows=compared.table(),
+        strips=strips,
+        guidance=next(iter(results["base"].values()))["guidance"],
+    )
+    return compared
