@@ -1,4 +1,4 @@
-"""The denoiser: a U-Net for the view that is asked for, beside an encoder of the reference whose features it attends to.
+"""The denoiser: a U-Net for the view that is asked for, and an encoder of the reference whose features it attends to.
 
 A target picture x is RGBA with premultiplied colour in -1..1. Of each level of the reference encoder the U-Net's
 attention takes keys and values, beside its own: where on the reference a pixel is seen is learnt, helped by the rays
@@ -46,6 +46,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """Return [B, after, h, w] of [B, before, h, w] and an embedding [B, E], where the block takes one."""
         h = self.norm2(self.conv1(functional.silu(self.norm1(x))))
         if self.modulation is not None and embedding is not None:
             scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, 1)
@@ -66,6 +67,7 @@ class JointAttention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, reference: Tensor) -> Tensor:
+        """Return [B, C, h, w] of the target's and the reference's features, both of that shape."""
         batch, channels, height, width = x.shape
         own = self.norm(x).flatten(2).transpose(1, 2)  # [B, n, C]
         seen = torch.cat([own, self.norm_reference(reference).flatten(2).transpose(1, 2)], 1)

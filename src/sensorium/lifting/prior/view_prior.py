@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from torch.nn import functional
 from sensorium.core.errors import DataError
 from sensorium.core.files import read_json, read_safetensors, sha256_file
 from sensorium.lifting.prior.network import RGBA, Denoiser, NetworkConfig
-from sensorium.lifting.prior.poses import angles, plucker
+from sensorium.lifting.prior.poses import RAYS, angles, plucker
 from sensorium.lifting.prior.schedule import CosineSchedule
 
 SIDE = 64
@@ -134,14 +135,10 @@ class ViewPrior:
 
     @torch.no_grad()
     def elevation(self, rgba: Tensor) -> float:
-        """Return the elevation in degrees that a photograph [4, H, W], see `reference`, seems to be taken from.
-
-        The encoder is told an elevation with the rays; it is asked twice, the second time with its own answer.
-        """
-        found = 0.0
-        for _ in range(2):
-            found = float(self.network.seen_elevation(self.reference(rgba, found).features))
-        return found
+        """Return the elevation in degrees that a photograph [4, H, W], see `reference`, seems to be taken from."""
+        picture = self._picture(rgba)
+        features = self.network.encoder(picture, picture.new_zeros(1, RAYS, self.native_size, self.native_size))
+        return float(self.network.seen_elevation(features))
 
     def _picture(self, rgba: Tensor) -> Tensor:
         if rgba.ndim != 3 or rgba.shape[0] != RGBA or rgba.shape[1] != rgba.shape[2]:
@@ -254,7 +251,7 @@ class ViewPrior:
             times = times[steps - int(strength * steps) :]
             z = self.schedule.mix(begin * 2 - 1, z, times[:1])
         x0 = z if begin is None else begin * 2 - 1
-        for now, following in zip(times[:-1], times[1:], strict=True):
+        for now, following in pairwise(times):
             velocity = self.velocity(z, now, reference, elevations, azimuths, scale=scale)
             x0 = self.schedule.clean(z, velocity, now[None]).clamp(-1, 1)
             eps = self.schedule.noise_of_clean(z, x0, now[None])

@@ -1,0 +1,122 @@
+"""Training: it learns, a killed one continues to the same numbers, and it refuses what does not belong together."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sensorium.core.errors import ConfigError, DataError, RunError
+from sensorium.core.files import read_json
+from sensorium.lifting.prior.exporting import export_weights
+from sensorium.lifting.prior.network import NetworkConfig
+from sensorium.lifting.prior.pool import PoolConfig
+from sensorium.lifting.prior.training import METRICS, Phase, TrainingConfig, train
+from sensorium.lifting.prior.view_prior import ViewPrior
+
+POOL = PoolConfig(objects=6, views=3, side=16)
+PHASES = (
+    Phase(pool=POOL, side=8, steps=6, references=2, rate=(2e-3, 1e-3)),
+    Phase(pool=POOL, side=16, steps=6, references=2, rate=(1e-3, 1e-4)),
+)
+CONFIG = TrainingConfig(
+    network=NetworkConfig(channels=(8, 16), patch=2, attention=(1,), heads=2, embedding=16),
+    phases=PHASES,
+    targets=2,
+    warmup=2,
+    average=0.9,
+    log_every=2,
+    save_every=4,
+)
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pools")
+
+
+def _lines(run: Path) -> str:
+    return (run / METRICS).read_text(encoding="utf-8")
+
+
+def test_a_training_that_was_interrupted_continues_to_the_same_numbers(pools: Path, tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", CONFIG, pools=pools)
+    assert whole.step == 12
+    # Steps 5 and 9 are past a checkpoint, in either phase: what was done since is done again.
+    for until in (5, 9):
+        train(tmp_path / "parts", CONFIG, pools=pools, until=until)
+    parts = train(tmp_path / "parts", CONFIG, pools=pools)
+    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
+    for one, other in zip(whole.tensors().items(), parts.tensors().items(), strict=True):
+        assert one[0] == other[0]
+        assert torch.equal(one[1], other[1]), one[0]
+
+
+def test_another_seed_gives_other_weights(pools: Path, tmp_path: Path) -> None:
+    first = train(tmp_path / "first", CONFIG, pools=pools, until=2)
+    second = train(tmp_path / "second", CONFIG.model_copy(update={"seed": 1}), pools=pools, until=2)
+    assert not torch.equal(first.weights[0], second.weights[0])
+
+
+def test_only_phases_that_are_not_done_can_be_changed(pools: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", CONFIG, pools=pools, until=8)
+    with pytest.raises(RunError, match="first 1 phases"):
+        changed = (PHASES[0].model_copy(update={"steps": 7}), PHASES[1])
+        train(tmp_path / "run", CONFIG.model_copy(update={"phases": changed}), pools=pools)
+    with pytest.raises(RunError, match="other settings"):
+        train(tmp_path / "run", CONFIG.model_copy(update={"clip": 2.0}), pools=pools)
+    shorter = (PHASES[0], PHASES[1].model_copy(update={"steps": 4}))
+    done = train(tmp_path / "run", CONFIG.model_copy(update={"phases": shorter}), pools=pools)
+    assert done.step == 10
+
+
+def test_checkpoints_fall_on_lines_of_metrics(pools: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="multiple"):
+        train(tmp_path / "run", CONFIG.model_copy(update={"save_every": 5}), pools=pools)
+
+
+def test_the_learning_rate_rises_and_falls_phase_by_phase() -> None:
+    rates = [CONFIG.rate(step) for step in range(12)]
+    assert rates[0] == pytest.approx(1e-3)  # half of the warm-up
+    assert rates[1] > rates[4] > 1e-3
+    assert rates[6] == pytest.approx(1e-3)
+    assert rates[11] < 2e-4
+    with pytest.raises(ConfigError):
+        CONFIG.phase(12)
+
+
+def test_exported_weights_are_the_averages_and_come_with_their_history(pools: Path, tmp_path: Path) -> None:
+    training = train(tmp_path / "run", CONFIG, pools=pools)
+    target = export_weights(tmp_path / "run", tmp_path / "weights")
+    card = read_json(tmp_path / "weights" / "view_prior.json")
+    prior = ViewPrior.from_file(target, sha256=card["sha256"], card=card)
+    for name, weight in prior.network.state_dict().items():
+        assert torch.equal(weight, training.averaged()[name].half().float()), name
+    assert card["training"]["steps"] == 12
+    assert [phase["samples"] for phase in card["training"]["phases"]] == [24, 24]
+    assert card["training"]["phases"][0]["seeds"] == [0, 5]
+    assert card["training"]["cpu_hours"] > 0
+    damaged = bytearray(target.read_bytes())
+    damaged[-1] ^= 1
+    target.write_bytes(damaged)
+    with pytest.raises(DataError, match="damaged"):
+        ViewPrior.from_file(target, sha256=card["sha256"])
+
+
+def test_a_training_without_a_checkpoint_exports_nothing(pools: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", CONFIG, pools=pools, until=2)
+    with pytest.raises(RunError, match="no checkpoint"):
+        export_weights(tmp_path / "run", tmp_path / "weights")
+
+
+@pytest.mark.slow
+def test_the_test_recipe_learns(tmp_path: Path) -> None:
+    from importlib.resources import files
+
+    from sensorium.core.config import build, load_yaml
+    from sensorium.core.rundir import RunDirectory
+
+    recipe = Path(str(files("sensorium.lifting.prior") / "recipes" / "test.yaml"))
+    config = build(TrainingConfig, load_yaml(recipe), source=str(recipe))
+    train(tmp_path / "run", config, pools=tmp_path / "pools")
+    losses = [record["loss"] for record in RunDirectory.open(tmp_path / "run").records(METRICS)]
+    assert losses[-1] < 0.7 * losses[0]
