@@ -161,8 +161,9 @@ class HiddenStates:
         k = self._states.shape[1]
         picked = torch.tensor(chosen, device=rows.device)
         flat = (rows[:, None] * k + picked).reshape(-1)  # only these layers are read
-        states = self._states.view(-1, self._states.shape[2]).index_select(0, flat)
-        return states.view(len(rows), len(chosen), -1).float() * self._scale[:, picked]
+        width = self._states.shape[2]
+        states = self._states.view(-1, width).index_select(0, flat)
+        return states.view(len(rows), len(chosen), width).float() * self._scale[:, picked]
 
     def close(self) -> None:
         """Let go of the cache; `encode` may write to it again."""

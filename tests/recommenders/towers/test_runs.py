@@ -1,0 +1,132 @@
+"""Runs with an encoder inside: trained, killed and resumed to the same bits, opened again, asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sensorium.core.errors import DataError
+from sensorium.core.files import read_safetensors, write_text
+from sensorium.data.dataset import Dataset
+from sensorium.encoders.cache.job import Options
+from sensorium.encoders.encode import encode
+from sensorium.experiments.run import load_run, run
+from sensorium.serving.recommend import recommend
+
+from ...experiments.test_resume import Server, outcome
+from . import world
+
+pytest.importorskip("transformers")
+
+PROGRAM = Path(__file__).parent / "killable.py"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with subprocess.Popen(
+        [sys.executable, str(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Server(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a catalogue and the files of small encoders."""
+    folder = tmp_path_factory.mktemp("place")
+    world.write_catalogue(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENSORIUM_CACHE", str(folder / "cache"))
+        yield folder
+
+
+def run_config(place: Path, model: dict[str, Any], **training: Any) -> dict[str, Any]:
+    trains = any(encoder.get("tune", "frozen") != "frozen" for encoder in model.get("encoders", {}).values())
+    own = {"phases": {"main": {"groups": {"encoder": {"lr": 1e-3, "weight_decay": 0.0}}}}} if trains else {}
+    return {
+        "data": {"dataset": str(place / "data"), "split": "leave_last_out"},
+        "model": {"name": "sasrec", "dim": 16, "length": 6, "blocks": 1, **model},
+        "training": {
+            "epochs": 3, "batch_size": 20, "optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1},
+            "device": "cpu", **own, **training,
+        },
+        "evaluation": {"ks": [1, 10], "metrics": ["hit_rate", "ndcg"]},
+        "selection": "hit_rate@10",
+    }  # fmt: skip
+
+
+def inside(place: Path, modality: str = "text", **options: Any) -> dict[str, Any]:
+    encoder = {"encoder": world.component(modality, place).tree(), "workers": 0, **options}
+    return {"tower": "end_to_end", "encoders": {modality: encoder}}
+
+
+@pytest.mark.parametrize(("tune", "sync"), [("top_k", 12), pytest.param("lora", 20, marks=pytest.mark.slow)])
+def test_killed_and_resumed_to_the_same_bits(
+    server: Server,
+    place: Path,
+    tmp_path: Path,
+    tune: str,
+    sync: int,
+) -> None:
+    """What trains of the encoder, the mean and scale of its vectors, and both optimiser groups come back."""
+    config = run_config(place, inside(place, tune=tune, top_k=1, scaling="standardise"))
+    assert server.do("run", tmp_path / "whole", config) == "done"
+    assert server.do("run", tmp_path / "broken", config, sync) == "killed"
+    assert not (tmp_path / "broken" / "result.json").exists()
+    assert (tmp_path / "broken" / "metrics.jsonl").exists()
+    assert server.do("resume", tmp_path / "broken", config) == "done"
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    kept = read_safetensors(tmp_path / "whole" / "weights" / "best.safetensors")
+    inside_state = [name for name in kept if name.startswith("tower.body.")]
+    assert inside_state
+    assert all(("lora_" in name) if tune == "lora" else ("layer.2." in name) for name in inside_state)
+
+
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sensorium.experiments.report.write_report", lambda path: write_text(path / "report.html", ""))
+
+
+@pytest.mark.usefixtures("no_pages")
+@pytest.mark.parametrize("modality", ["image", "video"])
+def test_a_run_answers_after_it_is_opened_again(place: Path, tmp_path: Path, modality: str) -> None:
+    done = run(run_config(place, inside(place, modality, tune="top_k", top_k=1), epochs=1), out=tmp_path / "run")
+    assert done.result["data"]["features"] == {}
+    loaded = load_run(tmp_path / "run")
+    lists = pl.read_parquet(tmp_path / "run" / "lists.parquet").filter(pl.col("user_id") == "u7", pl.col("rank") <= 5)
+    assert lists.height == 5
+    again = recommend(loaded, user="u7", k=5, as_evaluated=True).answers[0]
+    assert [item.item_id for item in again.items] == lists.sort("rank")["item_id"].to_list()
+    assert len(recommend(loaded, history=["i03", "i04"], k=3).answers[0].items) == 3
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_content_that_changed_is_not_answered_with(place: Path, tmp_path: Path) -> None:
+    data = world.write_catalogue(tmp_path / "data")
+    config = run_config(tmp_path, inside(place, "image"), epochs=1)
+    run(config, out=tmp_path / "run")
+    (data.root / "media" / "5.png").write_bytes((data.root / "media" / "6.png").read_bytes())
+    with pytest.raises(DataError, match="content of the items that the tower 'image' reads are not those"):
+        load_run(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("no_pages")
+def test_a_run_on_stored_states_pins_them(place: Path, tmp_path: Path) -> None:
+    data = encode(
+        world.write_catalogue(tmp_path / "data"),
+        world.component("text", place),
+        options=Options(workers=0, device="cpu"),
+    )
+    model = {"tower": "id+states", "features": ["text"], "states": {"layers": [1, 3]}}
+    done = run(run_config(tmp_path, model, epochs=1), out=tmp_path / "run")
+    info = Dataset.open(data.root).info.features["text"]
+    assert done.result["data"]["features"]["text"]["digest"] == info.digest
+    assert recommend(load_run(tmp_path / "run"), user="u7", k=5).answers[0].items
