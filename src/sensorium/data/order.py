@@ -8,20 +8,29 @@ same rows have the same order whatever the file looked like and whichever dense 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-if TYPE_CHECKING:
-    from sensorium.data.dataset import Dataset
-
 Integers = npt.NDArray[np.int64]
 
 
+class Named(Protocol):
+    """Users and items with external ids: a data set, or a part of its users."""
+
+    def user_ids(self) -> pl.Series:
+        """Return the external user ids in id order."""
+        ...
+
+    def item_ids(self) -> pl.Series:
+        """Return the external item ids in id order."""
+        ...
+
+
 def by_time(
-    dataset: Dataset, user: Integers, item: Integers, timestamp: Integers | None, order: Integers | None, seed: int
+    dataset: Named, user: Integers, item: Integers, timestamp: Integers | None, order: Integers | None, seed: int
 ) -> Integers:
     """Return the positions of rows by user, and each user's oldest first: int64 [n].
 
@@ -49,7 +58,7 @@ def by_time(
     return by_user
 
 
-def _hash_rows(dataset: Dataset, user: Integers, item: Integers, seed: int) -> npt.NDArray[np.uint64]:
+def _hash_rows(dataset: Named, user: Integers, item: Integers, seed: int) -> npt.NDArray[np.uint64]:
     """Return a 64-bit hash of each row's seed and external ids: BLAKE2b of each id, the two mixed for each row."""
     users = _hash_ids(dataset.user_ids(), user, f"{seed} user")
     items = _hash_ids(dataset.item_ids(), item, f"{seed} item")

@@ -4,6 +4,9 @@
 
 Rows are in order by time, then by the data's own order, and at equal times by a seeded hash of the external ids
 (`data.order`), never by the file's order.
+
+Large data sets keep their sequences on disk beside them, one folder for each split and choice of rows, made once and
+mapped (`data.packing`): `sequences/<key>/`.
 """
 
 from __future__ import annotations
@@ -15,10 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from sensorium.core.errors import DataError
+from sensorium.core.files import digest
 from sensorium.data.dataset import Dataset
 from sensorium.data.order import by_time
+from sensorium.data.packing import Arrays, open_arrays, pack_dataset, write_arrays
+from sensorium.data.schema import INTERACTIONS, ITEMS, USERS
 from sensorium.data.splits import Split
 from sensorium.data.store import new_folder
 
@@ -26,6 +33,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Integers = npt.NDArray[np.int64]
+
+FOLDER = "sequences"
+FORMAT_VERSION = 1
+STORED_FROM = 2_000_000
+"""Rows of a data set from which its sequences are kept in files; below, they are made faster than found."""
 
 NO_ITEM = -1
 """What fills a window on its left where a sequence is shorter."""
@@ -38,10 +50,12 @@ class SequenceStore:
     Attributes:
         values: int32 [T], item ids 0..I-1.
         offsets: int64 [n + 1], where each sequence begins; the last one is T.
+        timestamps: int64 [T], milliseconds since the epoch, UTC, where they were asked for; else None.
     """
 
     values: npt.NDArray[np.int32]
     offsets: Integers
+    timestamps: Integers | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -63,14 +77,19 @@ class SequenceStore:
         lengths = self.offsets[users + 1] - self.offsets[users]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         place = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - self.offsets[users], lengths)
-        return SequenceStore(np.asarray(self.values[place], dtype=np.int32), offsets)
+        return self._at(place, offsets)
 
     def tail(self, length: int) -> SequenceStore:
         """Return the last items of every sequence, at most `length`."""
         kept = np.minimum(self.lengths, length)
         offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
         place = np.arange(offsets[-1]) + np.repeat(self.offsets[1:] - offsets[1:], kept)
-        return SequenceStore(np.asarray(self.values[place], dtype=np.int32), offsets)
+        return self._at(place, offsets)
+
+    def _at(self, place: Integers, offsets: Integers) -> SequenceStore:
+        """Return the entries at places, int64 [T'], as sequences of their own."""
+        timestamps = None if self.timestamps is None else self.timestamps[place]
+        return SequenceStore(self.values[place], offsets, timestamps)
 
     def windows(self, end: Integers, length: int, start: Integers) -> Integers:
         """Return the items before places of `values`, aligned to the right: int64 [m, length], NO_ITEM on the left.
@@ -97,8 +116,7 @@ class SequenceStore:
             DataError: The folder is there already, or cannot be written.
         """
         with new_folder(folder) as temporary:
-            np.save(temporary / "values.npy", self.values, allow_pickle=False)
-            np.save(temporary / "offsets.npy", self.offsets, allow_pickle=False)
+            write_arrays(temporary, Arrays(self.values, self.offsets, self.timestamps))
 
     @classmethod
     def open(cls, folder: Path) -> SequenceStore:
@@ -107,16 +125,8 @@ class SequenceStore:
         Raises:
             DataError: The folder holds no sequences, or arrays that do not belong together.
         """
-        try:
-            values, offsets = (
-                np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("values", "offsets")
-            )
-        except (OSError, ValueError) as error:
-            raise DataError(f"{folder} holds no sequences: {error}") from None
-        right = values.dtype == np.int32 and offsets.dtype == np.int64 and values.ndim == offsets.ndim == 1
-        if not right or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(values):
-            raise DataError(f"{folder}: values.npy and offsets.npy do not belong together: make the sequences anew")
-        return cls(values, offsets)
+        mapped = open_arrays(folder)
+        return cls(mapped.values, mapped.offsets, mapped.timestamps)
 
 
 def pack(user: Integers, item: Integers, order: Integers, n_users: int) -> SequenceStore:
@@ -150,9 +160,73 @@ def sequences(dataset: Dataset, split: Split, labels: Sequence[int]) -> Sequence
     Raises:
         DataError: The data have neither time nor order.
     """
+    if dataset.n_interactions >= STORED_FROM and not (split.row < 0).any():
+        return stored_sequences(dataset, split, labels)
     chosen = np.flatnonzero(np.isin(split.label, list(labels)))
     order = order_of_rows(dataset, split, chosen)
     return pack(split.user[chosen], split.item[chosen], order, split.n_users)
+
+
+def everything(dataset: Dataset, seed: int, *, min_rating: float | None = None) -> SequenceStore:
+    """Return the sequences of all that a data set holds, one for each user.
+
+    Args:
+        dataset: The data set.
+        seed: Of the order of equal times.
+        min_rating: Rows below it, or without a rating, are left out; None takes every row.
+
+    Raises:
+        DataError: The data have neither time nor order.
+    """
+    table = dataset.interactions()
+    if min_rating is not None:
+        table = table.filter(pl.col("rating") >= min_rating)
+    clocks = [name for name in ("timestamp", "order") if name in table.collect_schema().names()]
+    if not clocks:
+        raise DataError(f"'{dataset.name}' has neither time nor order: it has no sequences")
+    frame = table.select(pl.col("user", "item", *clocks).cast(pl.Int64)).collect()
+    user, item = (frame[name].to_numpy() for name in ("user", "item"))
+    timestamp, order = (frame[name].to_numpy() if name in clocks else None for name in ("timestamp", "order"))
+    return pack(user, item, by_time(dataset, user, item, timestamp, order, seed), dataset.n_users)
+
+
+def stored_sequences(
+    dataset: Dataset, split: Split | None = None, labels: Sequence[int] = (), *, seed: int = 0, timestamps: bool = False
+) -> SequenceStore:
+    """Return sequences from their files below the data set, memory-mapped; made where they are not there yet.
+
+    Args:
+        dataset: The data set.
+        split: Whose rows; None takes every row of the data set, without a look at the whole of it.
+        labels: Which rows of the split.
+        seed: Of the order of equal times, without a split; with one, the split's is used.
+        timestamps: Whether the times are kept beside the items.
+
+    Raises:
+        DataError: The data have neither time nor order, the split holds added rows, or the folder cannot be written.
+    """
+    if split is not None and (split.row < 0).any():
+        raise DataError(f"a split of '{dataset.name}' with added noise has no files of sequences: use sequences()")
+    tables = [dataset.info.checksums.get(name) for name in (INTERACTIONS, ITEMS, USERS)]
+    which = None if split is None else [split.config, split.seed, sorted(labels)]
+    folder = dataset.root / FOLDER / digest(FORMAT_VERSION, tables, which, seed, timestamps)[:16]
+
+    def chosen(first: int, end: int) -> npt.NDArray[np.bool_]:
+        assert split is not None
+        here = np.zeros(end - first, dtype=bool)
+        start, stop = np.searchsorted(split.row, [first, end])
+        here[split.row[start:stop] - first] = np.isin(split.label[start:stop], list(labels))
+        return here
+
+    if not folder.exists():
+        try:
+            with new_folder(folder) as temporary:
+                tie_seed, rows = (seed, None) if split is None else (split.seed, chosen)
+                pack_dataset(dataset, temporary, tie_seed, chosen=rows, timestamps=timestamps)
+        except DataError:
+            if not folder.exists():  # another process may have made it in the meantime
+                raise
+    return SequenceStore.open(folder)
 
 
 def order_of_rows(dataset: Dataset, split: Split, chosen: Integers) -> Integers:
