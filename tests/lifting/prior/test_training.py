@@ -59,8 +59,8 @@ def test_another_seed_gives_other_weights(pools: Path, tmp_path: Path) -> None:
 
 def test_only_phases_that_are_not_done_can_be_changed(pools: Path, tmp_path: Path) -> None:
     train(tmp_path / "run", CONFIG, pools=pools, until=8)
+    changed = (PHASES[0].model_copy(update={"steps": 7}), PHASES[1])
     with pytest.raises(RunError, match="first 1 phases"):
-        changed = (PHASES[0].model_copy(update={"steps": 7}), PHASES[1])
         train(tmp_path / "run", CONFIG.model_copy(update={"phases": changed}), pools=pools)
     with pytest.raises(RunError, match="other settings"):
         train(tmp_path / "run", CONFIG.model_copy(update={"clip": 2.0}), pools=pools)

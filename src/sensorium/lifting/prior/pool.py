@@ -112,13 +112,13 @@ def generate(path: str | Path, config: PoolConfig, *, threads: int | None = None
         raise ConfigError(
             f"seeds {config.first_seed} to {last}: those from {TRAINING_SEEDS.stop} on are for evaluation"
         )
+    kept = config.objects
     if (path / DESCRIPTION).exists():
         before = PoolConfig.model_validate(read_json(path / DESCRIPTION))
         if before.model_copy(update={"objects": config.objects}) != config:
             raise ConfigError(f"{path} holds another pool ({before}): choose another folder")
-        if before.objects > config.objects:
-            config = before
-    write_json(path / DESCRIPTION, config.model_dump())
+        kept = max(before.objects, config.objects)
+    write_json(path / DESCRIPTION, config.model_copy(update={"objects": kept}).model_dump())
     with ThreadPoolExecutor(threads or torch.get_num_threads()) as workers:
         for number in track(range(-(-config.objects // SHARD)), label="objects x 100"):
             target = path / f"shard-{number:05d}.safetensors"
@@ -132,7 +132,7 @@ def generate(path: str | Path, config: PoolConfig, *, threads: int | None = None
 
 def _complete(shard: Path, objects: int) -> bool:
     """Whether a shard is there; the last one of a pool that has grown since lacks objects."""
-    return shard.exists() and len(read_safetensors(shard)["poses"]) == objects
+    return shard.exists() and len(read_safetensors(shard)["poses"]) >= objects
 
 
 def read(path: str | Path, objects: int | None = None) -> Pool:
