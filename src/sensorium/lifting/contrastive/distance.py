@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from sensorium.lifting.photo.cutout import on_background
 
+RELEASED_SIDE = 1024
 _ROOM = 1e-8  # under the root, whose slope at 0 is infinite
 
 
@@ -44,8 +45,11 @@ def pooled(reference: Tensor, rgba: Tensor, cells: int, background: float = 1.0)
 def l2_sum(anchor: Tensor, views: Tensor) -> Tensor:
     """Return the norm of the difference over all values of each view, [B] (released program).
 
+    The released margins are those of 1024 x 1024 pixels: a pixel of a smaller picture counts as the many that it is
+    there.
+
     Args:
         anchor: The photo on its background, [3, s, s].
         views: On theirs, [B, 3, s, s].
     """
-    return (views - anchor).square().flatten(1).sum(1).add(1e-12).sqrt()
+    return (views - anchor).square().flatten(1).sum(1).add(1e-12).sqrt() * (RELEASED_SIDE / anchor.shape[-1])
