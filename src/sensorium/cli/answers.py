@@ -19,6 +19,49 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("recommend")(recommend)
     app.command("evaluate")(evaluate)
+    app.command("fold-in")(fold_in)
+    items = typer.Typer(help="Items that came after training.", rich_markup_mode=None)
+    items.callback()(_items)
+    items.command("add")(add_items)
+    app.add_typer(items, name="items")
+
+
+def _items() -> None:
+    """Bring items to a run that came after its training."""
+
+
+def add_items(
+    run: Path = typer.Argument(..., metavar="RUN", help="folder of a run whose model reads features of items"),
+    file: Path = typer.Argument(..., metavar="FILE.csv", help="item_id, title, description, image, ..."),
+) -> None:
+    """Encode new items and let them compete, without training.
+
+    In Python: sensorium.serving.items.add_items("runs/x", "new.csv").
+    """
+    from sensorium.serving.items import add_items as add
+
+    done = add(run, file)
+    content = ", ".join(f"{count:,} with {name}" for name, count in done.with_content.items())
+    known = f"; {done.known:,} were known" if done.known else ""
+    say(f"{done.folder}: {done.added:,} items added{known}; {done.total:,} in all, {content}")
+
+
+def fold_in(
+    run: Path = typer.Argument(..., metavar="RUN", help="folder of a run of a model that user ids ask"),
+    users: int = typer.Option(100, "--users", help="how many users are left out of a second training"),
+    k: int = typer.Option(20, "-k", help="length of the lists that are compared"),
+    seed: int = typer.Option(0, "--seed", help="of the choice of users"),
+) -> None:
+    """Measure how well people are answered whom a model was not trained with.
+
+    A second model is trained without some users, who are then folded in from their items.
+
+    In Python: sensorium.serving.folding.compare_with_twin("runs/x", users=100).
+    """
+    from sensorium.serving.folding import compare_with_twin
+
+    for line in compare_with_twin(run, users=users, k=k, seed=seed).lines():
+        say(line)
 
 
 def recommend(

@@ -35,10 +35,15 @@ class Setup:
 
     def features_read(self) -> list[str]:
         """Return the names of the item features that the model reads."""
-        if self.info.features == "none" or getattr(self.model, "ids_alone", False):
-            return []
-        chosen: list[str] | None = getattr(self.model.config, "features", None)
-        return list(self.view.features) if chosen is None else list(chosen)
+        return features_read(self.model, self.view)
+
+
+def features_read(model: Recommender, view: TrainView) -> list[str]:
+    """Return the names of the item features that a model reads of its view."""
+    if model.info.features == "none" or getattr(model, "ids_alone", False):
+        return []
+    chosen: list[str] | None = getattr(model.config, "features", None)
+    return list(view.features) if chosen is None else list(chosen)
 
 
 def set_up(config: RunConfig, dataset: Dataset | None = None, features: list[str] | None = None) -> Setup:

@@ -27,6 +27,7 @@ from sensorium.core.files import atomic_path, digest, read_json, sha256_file, wr
 from sensorium.core.progress import Progress
 from sensorium.experiments.run import LoadedRun, load_run
 from sensorium.serving.filters import Ids, candidates
+from sensorium.serving.items import with_added_items
 from sensorium.serving.recommend import hidden, ranked_lists
 
 BLOCK = 16_384  # users in one part file: a second or two of work
@@ -88,6 +89,8 @@ def recommend_all(
         raise ConfigError(f"k and block must be at least 1, they are {k} and {block}")
     begun = time.monotonic()
     loaded = run if isinstance(run, LoadedRun) else load_run(run)
+    if not as_evaluated:
+        loaded = with_added_items(loaded)
     dataset = loaded.dataset
     competing = candidates(dataset, only, exclude)
     parts = out.with_name(f".{out.name}.parts")

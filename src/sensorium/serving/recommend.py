@@ -28,8 +28,10 @@ from sensorium.evaluation.scoring import Scorer, evaluating
 from sensorium.evaluation.tasks import list_task
 from sensorium.experiments.measuring import asks_users_often
 from sensorium.experiments.run import LoadedRun, load_run
-from sensorium.recommenders.base import AnswersHistory
+from sensorium.recommenders.base import AnswersHistory, Backbone
 from sensorium.serving.filters import Candidates, Ids, SeenItems, candidates, everything_seen, masked_at_test, name_some
+from sensorium.serving.folding import FoldedScorer, fold_in
+from sensorium.serving.items import with_added_items
 
 Integers = npt.NDArray[np.int64]
 
@@ -114,6 +116,8 @@ def recommend(
     if k < 1:
         raise ConfigError(f"k is the number of items to recommend: it is {k} and must be at least 1")
     loaded = run if isinstance(run, LoadedRun) else load_run(run)
+    if not as_evaluated:
+        loaded = with_added_items(loaded)
     competing = candidates(loaded.dataset, only, exclude)
     if history is not None:
         return _answer_history(loaded, history, k, competing)
@@ -145,7 +149,7 @@ def score(run: str | Path | LoadedRun, *, user: str, items: Sequence[str]) -> li
         ConfigError: The user or an item is unknown.
         RunError: The run is not there, or holds no weights.
     """
-    loaded = run if isinstance(run, LoadedRun) else load_run(run)
+    loaded = with_added_items(run if isinstance(run, LoadedRun) else load_run(run))
     users, numbers = loaded.dataset.users_of([user]), loaded.dataset.items_of(items)
     if users[0] < 0:
         raise ConfigError(f"user '{user}' is not in {loaded.dataset.info.name}")
@@ -160,7 +164,7 @@ def score(run: str | Path | LoadedRun, *, user: str, items: Sequence[str]) -> li
 def _answer_history(run: LoadedRun, history: Sequence[str], k: int, competing: Candidates) -> Answers:
     """Answer whoever has met these items; they are not recommended again."""
     model = run.model
-    if not isinstance(model, AnswersHistory):
+    if not isinstance(model, AnswersHistory | Backbone):
         raise ConfigError(
             f"'{run.config.model.name}' answers the users that it was trained on and no history; "
             f"models that answer a history: {', '.join(models_that_answer_histories()) or 'none is registered'}"
@@ -177,8 +181,15 @@ def _answer_history(run: LoadedRun, history: Sequence[str], k: int, competing: C
         )
     task = list_task(run.dataset.n_items, np.zeros(1, dtype=np.int64), (np.zeros_like(known), known), competing.items)
     order = catalogue_order(run.dataset.n_items, run.config.evaluation.tie_seed)
+    asked = [torch.from_numpy(known)]
+    if isinstance(model, AnswersHistory):
+        scorer: Scorer = _HistoryScorer(model, asked)
+    else:
+        people, items, method = fold_in(run, asked)
+        scorer = FoldedScorer(people, items)
+        notices += (f"'{run.config.model.name}' was not trained with this history: it is folded in ({method})",)
     with evaluating(model):
-        ranked = rank(_HistoryScorer(model, [torch.from_numpy(known)]), task, k=k, tie_order=order)
+        ranked = rank(scorer, task, k=k, tie_order=order)
     listed = _Catalogue.of(run.dataset).listed(ranked.items[0], ranked.scores[0])
     answer = Answer(None, tuple(history), listed, k, int(task.n_candidates[0]), _note(len(listed), k, trained=True))
     return Answers((answer,), notices)
@@ -205,7 +216,7 @@ def models_that_answer_histories() -> list[str]:
             target = entry.load()
         except SensoriumError:
             continue  # it cannot run here, so it cannot answer either
-        if hasattr(target, "score_history"):
+        if hasattr(target, "score_history") or issubclass(target, Backbone):
             found.append(name)
     return found
 

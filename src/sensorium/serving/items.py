@@ -1,0 +1,248 @@
+"""Items that came after training: encoded by the encoders of a run, ranked by its model, without training.
+
+    add_items("runs/shop", "new.csv")          sensorium items add runs/shop new.csv
+    recommend("runs/shop", user="4711")        the new items compete
+
+They are kept in `<run>/items`, a small data set with the features that the model reads; a second call adds to them. The
+run, its data set and its evaluation stay what they are: answers "as evaluated" know nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sensorium.core.errors import ConfigError, DataError
+from sensorium.data.columns import MEDIA
+from sensorium.data.contents import bring_media
+from sensorium.data.dataset import Dataset, Features
+from sensorium.data.features import add_features
+from sensorium.data.schema import FeatureInfo, Source
+from sensorium.data.store import new_folder, write_tables
+from sensorium.encoders.cache.job import Options
+from sensorium.encoders.contents import read_contents
+from sensorium.encoders.encode import encode
+from sensorium.encoders.store import open_encoder
+from sensorium.experiments.loading import LoadedRun, load_run
+from sensorium.experiments.setup import features_read
+from sensorium.media.errors import MediaError
+from sensorium.recommenders.towers.encoder import encoder_towers
+from sensorium.serving.growing import grown_model
+
+FOLDER = "items"
+
+
+@dataclass(frozen=True)
+class AddedItems:
+    """What was added.
+
+    Attributes:
+        folder: Where they are kept.
+        added: Items that are new.
+        known: Items of the file that the run knew already; they stay as they are.
+        total: All items that were added to this run so far.
+        with_content: By feature, how many of the total have content in it.
+    """
+
+    folder: Path
+    added: int
+    known: int
+    total: int
+    with_content: dict[str, int]
+
+
+def add_items(run: str | Path | LoadedRun, file: str | Path) -> AddedItems:
+    """Encode items from a CSV file and keep them with a run.
+
+    Args:
+        run: A run's folder, or a loaded run, whose model reads features of items.
+        file: Columns item_id, and the content that the encoders of the run read: title, description, image, ...
+            Paths of media are relative to the file's folder.
+
+    Raises:
+        ConfigError: The model knows items by their ids alone, or reads what no encoder made.
+        DataError: The file cannot be read, lacks item_id, holds an id twice, or has no new item.
+    """
+    loaded = run if isinstance(run, LoadedRun) else load_run(run)
+    names = _features_to_make(loaded)
+    table = _read(Path(file))
+    known = loaded.dataset.items_of(table["item_id"].to_list()) >= 0
+    folder = loaded.path / FOLDER
+    before = Dataset.open(folder) if folder.exists() else None
+    if before is not None:
+        known |= before.items_of(table["item_id"].to_list()) >= 0
+    fresh = table.filter(pl.Series(~known))
+    if not fresh.height:
+        raise DataError(f"{file}: all of its {table.height:,} items are known to this run already")
+    with new_folder(folder, overwrite=True) as place:
+        kept = _beside(before, fresh, Path(file).parent, place)
+        grown = write_tables(
+            place,
+            name=f"items added to {loaded.path.name}",
+            source=Source(reader="items add", files=[]),
+            interactions=pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32}),
+            items=kept,
+            users=pl.DataFrame(schema={"user": pl.Int32, "user_id": pl.String}),
+        )
+        for name in names:
+            grown = _encode(grown, name, loaded.dataset)
+    with_content = {name: int(Dataset.open(folder).features(name).present.sum()) for name in names}
+    return AddedItems(folder, fresh.height, int(known.sum()), kept.height, with_content)
+
+
+def with_added_items(run: LoadedRun) -> LoadedRun:
+    """Return a run that knows the items that were added to it; itself where there are none."""
+    folder = run.path / FOLDER
+    if not folder.exists():
+        return run
+    added = Dataset.open(folder)
+    dataset = GrownCatalogue(run.dataset.root, run.dataset.info, run.dataset.columns, run.dataset, added)
+    view = replace(run.view, n_items=dataset.n_items, features=_GrownFeatures(run.view.features, added))
+    return replace(run, dataset=dataset, view=view, model=grown_model(run, view))
+
+
+@dataclass(frozen=True)
+class GrownCatalogue(Dataset):
+    """A data set with further items behind its own. Rows and users are those of the data set.
+
+    Attributes:
+        base: The data set.
+        added: The further items.
+    """
+
+    base: Dataset | None = None
+    added: Dataset | None = None
+
+    @property
+    def n_items(self) -> int:
+        """Items of both."""
+        return sum(part.n_items for part in self._both)
+
+    @cached_property
+    def _item_ids(self) -> pl.Series:
+        return pl.concat([part.item_ids() for part in self._both])
+
+    def titles(self) -> pl.Series:
+        """Return a title for every item of both."""
+        return pl.concat([part.titles() for part in self._both])
+
+    def fingerprint(self) -> str:
+        """Return digits that change when a table of either does."""
+        return "".join(part.fingerprint() for part in self._both)
+
+    @property
+    def _both(self) -> tuple[Dataset, Dataset]:
+        assert self.base is not None
+        assert self.added is not None
+        return self.base, self.added
+
+
+class _GrownFeatures(Mapping[str, Features]):
+    """Features of the items of a view and of those that were added."""
+
+    def __init__(self, features: Mapping[str, Features], added: Dataset) -> None:
+        self._features, self._added = features, added
+
+    def __getitem__(self, name: str) -> Features:
+        first, second = self._features[name], self._added.features(name)
+        return Features(np.concatenate([first.x, second.x]), np.concatenate([first.present, second.present]))
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._features if name in self._added.feature_names)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def _read(file: Path) -> pl.DataFrame:
+    try:
+        table = pl.read_csv(file, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{file} cannot be read as CSV: {str(error).splitlines()[0]}") from None
+    if "item_id" not in table.columns:
+        raise DataError(f"{file}: there is no column item_id (columns: {', '.join(table.columns)})")
+    if table["item_id"].null_count():
+        raise DataError(f"{file}: row {int(table['item_id'].is_null().arg_max() or 0) + 1} has no item_id")
+    twice = table.filter(pl.col("item_id").is_duplicated())
+    if twice.height:
+        raise DataError(f"{file}: item_id '{twice['item_id'][0]}' stands twice: keep one row for it")
+    return table
+
+
+def _beside(before: Dataset | None, fresh: pl.DataFrame, media: Path, folder: Path) -> pl.DataFrame:
+    """Return the items that were added before, and then the new ones, with their media in the folder."""
+    old = None if before is None else before.items().collect()
+    start = 0 if old is None else old.height
+    numbered = fresh.with_columns(pl.int_range(start, start + pl.len(), dtype=pl.Int32).alias("item"))
+    brought, lost = bring_media(numbered.select("item", pl.exclude("item")), media, folder)
+    if lost.height:
+        raise DataError(f"item '{lost['detail'][0]}': there is no file {lost['file'][0]} below {media}")
+    if old is None or before is None:
+        return brought
+    for column in [name for name in MEDIA if name in old.columns]:
+        for relative in old[column].drop_nulls():
+            (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+            (folder / relative).hardlink_to(before.media_path(relative))
+    return pl.concat([old, brought], how="diagonal")
+
+
+# --- encoding -------------------------------------------------------------------------------------------------------
+
+
+def _features_to_make(run: LoadedRun) -> list[str]:
+    """Return the features that the model reads.
+
+    Raises:
+        ConfigError: There is none, or one that nothing here can make for new items.
+    """
+    name, names = run.config.model.name, features_read(run.model, run.view)
+    if encoder_towers(run.model):
+        raise ConfigError(f"'{name}' of this run encodes raw content itself: items are added to stored features alone")
+    if not names:
+        raise ConfigError(f"'{name}' of this run knows items by their ids alone: it can say nothing about new ones")
+    if run.config.data.permute_features:
+        raise ConfigError("the features of this run were shuffled among the items: nothing can be added to them")
+    for feature in names:
+        provenance = run.dataset.info.features[feature].provenance
+        if isinstance(provenance, str) or "encoder" not in provenance:
+            raise ConfigError(
+                f"the features '{feature}' that '{name}' reads were given and not encoded here: new items have none"
+            )
+    return names
+
+
+def _encode(grown: Dataset, name: str, trained_on: Dataset) -> Dataset:
+    """Make one feature of the added items by what made it for the others."""
+    info: FeatureInfo = trained_on.info.features[name]
+    provenance: Mapping[str, Any] = info.provenance  # type: ignore[assignment]  # `_features_to_make` has looked
+    if "fitted_on" not in provenance:
+        chosen = {"name": provenance["encoder"], **provenance["config"]}
+        layers = provenance.get("layers", "all")
+        options = Options(layers=layers if isinstance(layers, str) else tuple(layers))
+        made = encode(grown, chosen, fields=provenance["fields"], name=name, options=options)
+        found: Mapping[str, Any] = made.info.features[name].provenance  # type: ignore[assignment]
+        if found.get("weights_hash") != provenance.get("weights_hash"):
+            raise DataError(f"'{provenance['encoder']}' has other weights here than when '{name}' was encoded")
+        return made
+    encoder = open_encoder(trained_on.root / info.folder)
+    contents = read_contents(grown, encoder.card.modality, provenance["fields"])
+    x = np.zeros((grown.n_items, info.dim), dtype=np.float32)
+    usable, prepared = [], []
+    for item in np.flatnonzero(contents.present).tolist():
+        try:
+            prepared.append(encoder.prepare(contents.read(item)))
+        except MediaError as error:
+            raise DataError(f"item '{grown.item_ids()[item]}': {error.reason}, {error.detail}") from None
+        usable.append(item)
+    if prepared:
+        x[usable] = encoder.forward(prepared)
+    return add_features(grown, name, x, np.asarray(x.any(axis=1)), provenance=dict(provenance))

@@ -1,0 +1,77 @@
+"""Folding in: what propagation brings, a mean of items, and what both are worth beside a twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sensorium.cli import main
+from sensorium.core.errors import ConfigError
+from sensorium.experiments.loading import LoadedRun
+from sensorium.experiments.run import run
+from sensorium.serving.folding import compare_with_twin, fold_in
+from sensorium.serving.recommend import recommend
+
+from .conftest import N_ITEMS
+
+
+@pytest.fixture(scope="module")
+def taste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs on a world of groups, where a history tells the taste."""
+    from ..experiments.world import run_config, write_world
+
+    folder = tmp_path_factory.mktemp("taste")
+    world = write_world(folder / "world", users=120, items=60)
+    models = {"bpr": {"name": "bpr", "dim": 8, "reg": 0.001}, "lightgcn": {"name": "lightgcn", "dim": 8, "layers": 2}}
+    return {name: run(run_config(world.root, model=model), out=folder / name).path for name, model in models.items()}
+
+
+def test_propagation_of_one_layer_is_its_formula(loaded: dict[str, LoadedRun]) -> None:
+    one = loaded["lightgcn"]  # one layer: u = (0 + sum_i e_i / sqrt(n d_i)) / 2, d_i with the new user
+    history = torch.tensor([1, 4, 4, 7])
+    (vector,), items, method = fold_in(one, [history])
+    assert method == "propagate"
+    assert len(items) == N_ITEMS
+    embedding = one.model.item_embedding.detach()
+    distinct = [1, 4, 7]
+    degree = one.view.item_count[distinct] + 1
+    wanted = sum(embedding[item] / np.sqrt(3 * d) for item, d in zip(distinct, degree, strict=True)) / 2
+    assert torch.allclose(vector, wanted, atol=1e-6)
+
+
+def test_others_are_the_mean_of_their_items(loaded: dict[str, LoadedRun]) -> None:
+    model = loaded["bpr"].model
+    people, items, method = fold_in(loaded["bpr"], [torch.tensor([2, 5, 5]), torch.tensor([], dtype=torch.int64)])
+    assert method == "average"
+    with torch.no_grad():
+        assert torch.equal(items, model.item_vectors())
+    assert torch.allclose(people[0], items[[2, 5]].mean(0))
+    assert not people[1].any()
+
+
+@pytest.mark.parametrize("model", ["bpr", "lightgcn"])
+def test_histories_are_answered_and_hidden(loaded: dict[str, LoadedRun], model: str) -> None:
+    found = recommend(loaded[model], history=["i01", "i04"], k=N_ITEMS)
+    listed = {item.item_id for item in found.answers[0].items}
+    assert listed == {f"i{number:02d}" for number in range(N_ITEMS)} - {"i01", "i04"}
+    assert any("folded in" in notice for notice in found.notices)
+
+
+@pytest.mark.parametrize("model", ["bpr", "lightgcn"])
+def test_folded_lists_are_nearer_to_the_twin_than_those_of_others(
+    taste: dict[str, Path], model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = compare_with_twin(taste[model], users=40, k=10)
+    assert found.overlap.mean > found.by_chance.mean + 0.1
+    assert main(["fold-in", str(taste[model]), "--users", "5", "-k", "5"]) == 0
+    assert "5 users were left out of training and folded in" in capsys.readouterr().out
+
+
+def test_refusals(loaded: dict[str, LoadedRun]) -> None:
+    with pytest.raises(ConfigError, match="cannot fold in"):
+        fold_in(loaded["itemknn"], [torch.tensor([1])])
+    with pytest.raises(ConfigError, match="choose 2 to"):
+        compare_with_twin(loaded["bpr"], users=30)
