@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from sensorium.tracing.attention import (
     decayed,
     distances,
     sinusoids,
+    stretches,
     visible_keys,
 )
 
@@ -122,3 +124,30 @@ def test_sinusoids_have_their_scale_and_their_shape():
 def test_a_width_that_heads_cannot_share_is_refused():
     with pytest.raises(ConfigError, match="not a multiple of heads"):
         MultiHeadAttention(10, 4, dropout=0.0)
+
+
+@pytest.mark.parametrize("decay", ["multiply", "subtract", "none"])
+def test_stretches_give_what_the_whole_gives(decay, monkeypatch):
+    """Forward and backward, over the edges of stretches, on padded sequences of 120 rows."""
+    torch.manual_seed(4)
+    attention = MultiHeadAttention(8, 2, dropout=0.0, decay=decay).double()
+    x = torch.randn(2, 120, 8, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(120) < torch.tensor([[120], [77]])
+    found = []
+    for longest in (50, 1000):
+        monkeypatch.setattr("sensorium.tracing.attention._STRETCH", longest)
+        out = attention(x, x, x, visible_keys(mask, current=False))
+        gradients = torch.autograd.grad(out.square().sum(), [x, *attention.parameters()])
+        found.append([out, *gradients])
+    assert [stop for _, stop in stretches(120)] == [120]  # of the last setting
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-9)
+
+
+def test_stretches_cover_all_rows_once():
+    for length in (1, 49, 50, 51, 200, 999):
+        cut = stretches(length)
+        assert cut[0][0] == 0
+        assert cut[-1][1] == length
+        assert all(a[1] == b[0] for a, b in pairwise(cut))
+        assert max(stop - start for start, stop in cut) <= 50

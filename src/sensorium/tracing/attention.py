@@ -11,11 +11,14 @@
 counted in rows of the batch, weighed by how much belief the nearer rows already hold.
 
 A row without any visible key gives 0. Masks: `visible` is bool [B or 1, 1, T, T], True where query i may see key j.
+Rows of a sequence see no later row, so that the modules make the scores stretch by stretch (`stretches`): most of what
+lies above the diagonal is never computed.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -23,10 +26,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sensorium.core.errors import ConfigError
+from sensorium.tracing.dropout import Dropout
 
 Decay = Literal["multiply", "subtract", "none"]
 
 SMALLEST_FACTOR = 1e-5  # of the multiplied decay
+_STRETCH = 50  # queries at once: shorter ones cost more calls than they save numbers
 
 
 def visible_keys(mask: Tensor, *, current: bool) -> Tensor:
@@ -44,9 +49,24 @@ def visible_keys(mask: Tensor, *, current: bool) -> Tensor:
     return (earlier & mask[:, None, :])[:, None]
 
 
+def stretches(length: int) -> list[tuple[int, int]]:
+    """Cut T rows into stretches a..b of about 50: where no row sees a later one, rows a..b need the keys 0..b alone."""
+    pieces = max(1, -(-length // _STRETCH))
+    bounds = [length * piece // pieces for piece in range(pieces + 1)]
+    return list(pairwise(bounds))
+
+
+def gaps(start: int, stop: int, like: Tensor) -> Tensor:
+    """Return |i-j| of queries start..stop and keys 0..stop: [stop - start, stop], with a tensor's type and device."""
+    places = torch.arange(stop, device=like.device, dtype=like.dtype)
+    return (places[start:, None] - places[None, :]).abs_()
+
+
 def masked_softmax(scores: Tensor, visible: Tensor) -> Tensor:
     """Return the softmax over the visible keys; rows without any are uniform and finite (`attend` sets them to 0)."""
-    return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(dim=-1)
+    hidden = torch.zeros(visible.shape, dtype=scores.dtype, device=scores.device)
+    hidden.masked_fill_(~visible, torch.finfo(scores.dtype).min)
+    return (scores + hidden).softmax(dim=-1)  # the sum reads H times fewer masks than filling the scores would
 
 
 @torch.no_grad()
@@ -63,8 +83,7 @@ def distances(scores: Tensor, visible: Tensor, gap: Tensor | None = None) -> Ten
     # Summed from the far end: 1 - cumsum would round to 1e-7, and the root makes 1e-3 of that.
     remaining = functional.pad(belief.flip(-1).cumsum(dim=-1).flip(-1)[..., 1:], (0, 1))
     if gap is None:
-        places = torch.arange(scores.shape[-1], device=scores.device, dtype=scores.dtype)
-        gap = (places[:, None] - places[None, :]).abs_()
+        gap = gaps(0, scores.shape[-1], scores)
     return remaining.mul_(gap).sqrt_()
 
 
@@ -145,7 +164,7 @@ class MultiHeadAttention(nn.Module):
         self.key = self.query if share_query_key else nn.Linear(dim, dim)
         self.value = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
-        self.weight_dropout = nn.Dropout(dropout)
+        self.weight_dropout = Dropout(dropout)
         self.gamma = None if decay == "none" else nn.Parameter(torch.zeros(heads))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -155,19 +174,23 @@ class MultiHeadAttention(nn.Module):
             query: float [B, T, d].
             key: float [B, T, d].
             value: float [B, T, d].
-            visible: bool [B or 1, 1, T, T], query by key.
+            visible: bool [B or 1, 1, T, T], query by key; no query sees a later key.
             bias: float that adds to the scores [B or 1, H or 1, T, T], before the decay.
 
         Returns:
             float [B, T, d].
         """
         q, k = split_heads(self.query(query), self.heads), split_heads(self.key(key), self.heads)
-        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)  # [B, H, T, T]
-        if bias is not None:
-            scores = scores + bias
-        scores = decayed(scores, visible, self.gamma, self.decay)
-        v = split_heads(self.value(value), self.heads)
-        joined: Tensor = self.out(join_heads(attend(scores, visible, v, self.weight_dropout)))
+        q, v = q / math.sqrt(q.shape[-1]), split_heads(self.value(value), self.heads)
+        found = []
+        for start, stop in stretches(query.shape[1]):
+            scores = q[:, :, start:stop] @ k[:, :, :stop].transpose(-1, -2)  # [B, H, stop - start, stop]
+            if bias is not None:
+                scores = scores + bias[..., start:stop, :stop]
+            shown = visible[..., start:stop, :stop]
+            scores = decayed(scores, shown, self.gamma, self.decay, gaps(start, stop, scores))
+            found.append(attend(scores, shown, v[:, :, :stop], self.weight_dropout))
+        joined: Tensor = self.out(join_heads(torch.cat(found, dim=2)))
         return joined
 
 
@@ -175,7 +198,7 @@ class FeedForward(nn.Sequential):
     """d -> d_ff -> d with ReLU: float [..., d] to float [..., d]."""
 
     def __init__(self, dim: int, hidden: int, *, dropout: float) -> None:
-        super().__init__(nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        super().__init__(nn.Linear(dim, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, dim))
 
 
 class AttentionBlock(nn.Module):
@@ -205,7 +228,7 @@ class AttentionBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(dim)
         self.feed_forward = FeedForward(dim, hidden, dropout=dropout) if hidden else None
         self.feed_forward_norm = nn.LayerNorm(dim) if hidden else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return float [B, T, d] for float [B, T, d] each; the residual is the query's."""

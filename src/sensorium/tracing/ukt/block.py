@@ -19,7 +19,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sensorium.tracing.attention import FeedForward, decayed, join_heads, masked_softmax, split_heads
+from sensorium.tracing.attention import (
+    FeedForward,
+    decayed,
+    gaps,
+    join_heads,
+    masked_softmax,
+    split_heads,
+    stretches,
+)
+from sensorium.tracing.dropout import Dropout
 from sensorium.tracing.ukt.config import UKTConfig
 from sensorium.tracing.ukt.gaussian import deviation, negative_wasserstein, released_distance
 
@@ -42,6 +51,11 @@ class Keys:
     value: Tensor
     variance: Tensor | None
 
+    def first(self, number: int) -> Keys:
+        """Return the keys of the first rows."""
+        rows = [None if part is None else part[:, :, :number] for part in (self.spread, self.variance)]
+        return Keys(self.mean[:, :, :number], rows[0], self.value[:, :, :number], rows[1])
+
 
 class UKTBlock(nn.Module):
     """A block of UKT on means and spreads.
@@ -58,7 +72,7 @@ class UKTBlock(nn.Module):
         self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(3))
         self.feed_forward = FeedForward(dim, config.hidden, dropout=config.dropout)
         self.norm, self.feed_forward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.dropout, self.weight_dropout = nn.Dropout(config.dropout), nn.Dropout(config.dropout)
+        self.dropout, self.weight_dropout = Dropout(config.dropout), Dropout(config.dropout)
         self.theta = nn.Parameter(torch.zeros(heads))
         self.gamma = None if config.decay == "none" else nn.Parameter(torch.zeros(heads))
         if config.first_row == "prior":
@@ -130,10 +144,9 @@ class UKTBlock(nn.Module):
 
     def propagate(self, prior: Tensor | None, past: Tensor, keys: Keys) -> tuple[Tensor, Tensor | None]:
         """Return mean h and variance of the weighted sum of values, float [B, H, n, d_k] each."""
-        dropped = self.weight_dropout(past if prior is None else torch.cat([prior, past], dim=-1))
-        mean = dropped[..., 0 if prior is None else 1 :] @ keys.value
+        mean = self.weight_dropout(past) @ keys.value
         if prior is not None:
-            mean = mean + dropped[..., :1] * self.prior_value
+            mean = mean + self.weight_dropout(prior) * self.prior_value
         if keys.variance is None:
             return mean, None
         variance = past.square() @ keys.variance
@@ -162,22 +175,38 @@ class UKTBlock(nn.Module):
             x: float [B, n, d], means of the queries.
             x_spread: float [B, n, d], their spreads; None in a point model.
             keys: Of the rows that they may look at.
-            visible: bool [B or 1, 1, n, m], query by key.
-            gap: As in `attention.distances`.
+            visible: bool [B or 1, 1, n, m], query by key; rows of the sequence itself see no later row.
+            gap: As in `attention.distances`, for other rows.
             others: The queries are other rows than those that the keys were made of.
 
         Returns:
             Means and spreads, float [B, n, d] each.
         """
-        mean, spread = self.features(x, x_spread) if others else (keys.mean, keys.spread)
-        prior, past = self.weights(mean, spread, keys, visible, gap)
-        passed, variance = self.propagate(prior, past, keys)
+        if others:
+            prior, past = self.weights(*self.features(x, x_spread), keys, visible, gap)
+            passed, variance = self.propagate(prior, past, keys)
+        else:
+            passed, variance = self._from_own_past(keys, visible)
         x = self.norm(x + self.dropout(self.out(join_heads(passed))))
         forward = self.dropout(self.feed_forward(x))
         x = self.feed_forward_norm(x + forward if self.config.ffn_residual else forward)
         if x_spread is None or variance is None:
             return x, None
         return x, self._spread(x_spread, join_heads(variance))
+
+    def _from_own_past(self, keys: Keys, visible: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what every row of the sequence takes from the rows before it, stretch by stretch."""
+        means, variances = [], []
+        for start, stop in stretches(keys.mean.shape[2]):
+            seen, shown = keys.first(stop), visible[..., start:stop, :stop]
+            spread = None if seen.spread is None else seen.spread[:, :, start:]
+            gap = gaps(start, stop, seen.mean)
+            prior, past = self.weights(seen.mean[:, :, start:], spread, seen, shown, gap)
+            mean, variance = self.propagate(prior, past, seen)
+            means.append(mean)
+            if variance is not None:
+                variances.append(variance)
+        return torch.cat(means, dim=2), torch.cat(variances, dim=2) if variances else None
 
     def _spread(self, spread: Tensor, variance: Tensor) -> Tensor:
         shared = self.config.spread_norm == "shared"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sensorium.tracing.dropout import Dropout
 from sensorium.tracing.ukt.config import UKTConfig
 from sensorium.tracing.ukt.gaussian import deviation
 
@@ -28,10 +29,10 @@ class Readout(nn.Module):
         self.mean = nn.Sequential(
             nn.Linear((4 if config.has_spread else 2) * dim, 2 * dim),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(2 * dim, dim),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(dim, 1),
         )
         self.loading: nn.Linear | None = None
