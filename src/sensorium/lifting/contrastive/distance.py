@@ -1,11 +1,11 @@
 """How far a view and the photo are apart.
 
 The default compares means over cells of the object, so that a view that is turned by some degrees is not far away, and
-counts the object alone: with M = 1 - (1 - A_ref)(1 - A), no gradient, P the mean over a cell, m = P(M),
+counts the object alone: both on white, with M = 1 - (1 - A_ref)(1 - A), no gradient, P the mean over a cell, m = P(M),
 
     d(a, x) = sqrt( sum over cells of m || P(M a)/m - P(M x)/m ||^2 / (3 sum of m) + 1e-8 )      in [0, 1]
 
-Both pictures on another background have the same distance.
+Views come with their coverage, so that whatever else they are laid on does not matter here.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ RELEASED_SIDE = 1024
 _ROOM = 1e-8  # under the root, whose slope at 0 is infinite
 
 
-def pooled(reference: Tensor, rgba: Tensor, cells: int, background: float = 1.0) -> Tensor:
+def pooled(reference: Tensor, rgba: Tensor, cells: int) -> Tensor:
     """Return the distance of each view, [B].
 
     Args:
         reference: The photo, premultiplied RGBA [4, s, s].
         rgba: Views, premultiplied RGBA [B, 4, s, s].
         cells: Along a side; 0 for pixels.
-        background: Behind both, the same.
     """
-    anchor, views = on_background(reference[None], background), on_background(rgba, background)
+    anchor, views = on_background(reference[None]), on_background(rgba)
     mask = 1 - (1 - reference[None, 3:]) * (1 - rgba.detach()[:, 3:])  # [B, 1, s, s]
 
     def mean(values: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""Guidance by the embedded prior, here with a tiny network of random weights."""
+
+import math
+
+import pytest
+import torch
+
+from sensorium.core.errors import DataError
+from sensorium.lifting.guidance.base import Pose
+from sensorium.lifting.guidance.view_prior import ViewPriorConfig, ViewPriorGuidance
+from sensorium.lifting.prior import ViewPrior
+from sensorium.lifting.prior.network import Denoiser, NetworkConfig
+
+POSES = [Pose(-10.0, 40.0), Pose(20.0, -130.0)]
+
+
+@pytest.fixture(scope="module")
+def guidance() -> ViewPriorGuidance:
+    torch.manual_seed(0)
+    network = Denoiser(NetworkConfig(channels=(8, 8, 16), attention=(2,), heads=2, embedding=16))
+    with torch.no_grad():  # the last layers begin at zero, where every answer is the same
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    made = ViewPriorGuidance(ViewPriorConfig(scale=1.5), prior=ViewPrior(network))
+    made.prepare(torch.rand(4, 96, 96), -10.0)
+    return made
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_it_distils_the_prior(guidance: ViewPriorGuidance) -> None:
+    rgba = torch.rand(2, 4, 64, 64, generator=generator()).requires_grad_()
+    said = guidance.sds(rgba, POSES, 0.4, generator())
+    said.loss.sum().backward()
+    prior = guidance.prior
+    a = float(prior.schedule.alpha_bar(torch.tensor(0.6, dtype=torch.float64)))
+    noise = torch.randn(rgba.shape, generator=generator())
+    noisy = math.sqrt(a) * (2 * rgba.detach() - 1) + math.sqrt(1 - a) * noise
+    reference = guidance._known
+    predicted = prior.predict(
+        noisy, 0.6, reference, torch.tensor([-10.0, 20.0]), torch.tensor([40.0, -130.0]), scale=1.5
+    )
+    torch.testing.assert_close(rgba.grad, 2 * (1 - a) * (predicted - noise), atol=1e-5, rtol=1e-5)
+    assert said.logs["not_finite"] == 0
+
+
+def test_the_pose_and_the_photo_matter(guidance: ViewPriorGuidance) -> None:
+    rgba = torch.rand(1, 4, 64, 64, generator=generator())
+    here, there = (guidance.sds(rgba, [pose], 0.5, generator()).loss.item() for pose in POSES)
+    assert here != there
+    other = ViewPriorGuidance(guidance.config, prior=guidance.prior)
+    other.prepare(torch.zeros(4, 64, 64), -10.0)
+    assert other.sds(rgba, POSES[:1], 0.5, generator()).loss.item() != here
+
+
+@pytest.mark.parametrize(("strength", "steps"), [(0.8, 10), (0.95, 3), (0.0, 50)])
+def test_refinement_enters_late(
+    guidance: ViewPriorGuidance, strength: float, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    velocity = guidance.prior.velocity
+
+    def counted(noisy: torch.Tensor, t: torch.Tensor, *rest: object, **options: object) -> torch.Tensor:
+        asked.append(float(t))
+        return velocity(noisy, t, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(guidance.prior, "velocity", counted)
+    refined = guidance.refine(torch.rand(1, 4, 32, 32), POSES[:1], strength, generator())
+    assert refined.shape == (1, 4, 64, 64)
+    assert len(asked) == steps
+    assert asked[0] == pytest.approx(1 - int(50 * strength) / 50)
+
+
+def test_it_has_to_see_the_photo_first(guidance: ViewPriorGuidance) -> None:
+    with pytest.raises(DataError, match="prepare"):
+        ViewPriorGuidance(prior=guidance.prior).sds(torch.zeros(1, 4, 64, 64), POSES[:1], 0.5, generator())
+
+
+def test_weights_that_are_missing() -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        ViewPriorGuidance(ViewPriorConfig(weights="nowhere.safetensors"))
