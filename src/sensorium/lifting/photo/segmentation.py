@@ -126,7 +126,7 @@ def _grabcut(rgb: Floats) -> Floats:
 
 
 def _resized(values: Floats, height: int, width: int) -> Floats:
-    """Resize one channel of floats, averaging where it shrinks."""
+    """Resize one channel of floats, averaging where it shrinks; a filter that rings would make haze."""
     picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    resized = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
+    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
     return resized.clip(0, 1)
