@@ -22,6 +22,8 @@ OPTIONS = [
     ("akt", {"decay": "subtract"}),
     ("simplekt", {"rasch": "both", "decay": "subtract", "position_scale": 0.0}),
     ("simplekt", {"decay": "multiply"}),
+    *((name, {"priors": "counts"}) for name in ("dkt", "sakt", "akt", "simplekt", "ukt", "ukt-point")),
+    *((name, {"difficulty": "variational", "priors": "bias"}) for name in ("dkt", "sakt", "akt", "simplekt", "ukt")),
     ("bkt", {"several": "mean", "forgets": True, "restarts": 2}),
     ("bestlr", {"c": 0.1}),
 ]

@@ -31,10 +31,16 @@ from torch.nn import functional
 
 from sensorium.core import config as core
 from sensorium.core.seeds import derive
+from sensorium.tracing.attention import visible_keys
 from sensorium.tracing.embedding import Difficulty, Embedded, QuestionEmbedding
+from sensorium.tracing.priors import Priors
 from sensorium.training.protocols import Phase
 
 GROUP = "sensorium.tracers"
+DIFFICULTY = (
+    "what sets a question apart from the mean of its concepts; none without question ids; variational: a number with a "
+    "Gaussian belief of its own, so that few answers keep it near 0"
+)
 
 __all__ = [
     "GROUP",
@@ -256,9 +262,7 @@ class NeuralTracer(Tracer):
 
         dim: int = Field(64, ge=1, description="width of the embeddings and of the state")
         dropout: float = Field(0.2, ge=0, lt=1, description="dropout inside the network")
-        difficulty: Literal["scalar", "vector", "none"] = Field(
-            "vector", description="what sets a question apart from the mean of its concepts; none without question ids"
-        )
+        difficulty: Difficulty = Field("vector", description=DIFFICULTY)
         question_dropout: float = Field(
             0.5, ge=0, lt=1, description="share of positions at which training leaves out what sets the question apart"
         )
@@ -271,20 +275,43 @@ class NeuralTracer(Tracer):
             lt=1,
             description="decay per step of the averaged weights that are selected and tested; 0 = none",
         )
+        priors: Literal["none", "bias", "counts"] = Field(
+            "none",
+            description="what adds to the logit: bias: easiness of question and concepts; counts: a map of the past "
+            "attempts and right answers too",
+        )
 
     config: Config
     embedding: QuestionEmbedding
+    priors: Priors | None
+
+    def make_priors(self, view: TracingView) -> Priors | None:
+        """Return the term of the logit that the config asks for; made last, it moves no other initial value."""
+        return None if self.config.priors == "none" else Priors(view, self.config.priors)
+
+    def with_priors(self, logit: Tensor, batch: TracingBatch, keep: Tensor | None) -> Tensor:
+        """Add the priors to logits of the batch's own questions, float [B, T].
+
+        Args:
+            logit: float [B, T].
+            batch: The sequences.
+            keep: The mask of question dropout that the embeddings were made with.
+        """
+        if self.priors is None:
+            return logit
+        past = visible_keys(batch.mask, current=False)[:, 0]
+        term: Tensor = self.priors(batch, batch.response, batch.question, past, keep)
+        return logit + term
 
     def make_embedding(self, view: TracingView, dim: int) -> QuestionEmbedding:
         """Return the embedding of questions and answers as the config asks for it."""
-        difficulty: Difficulty = self.config.difficulty
-        return QuestionEmbedding(view, dim, difficulty=difficulty, question_dropout=self.config.question_dropout)
+        return QuestionEmbedding(
+            view, dim, difficulty=self.config.difficulty, question_dropout=self.config.question_dropout
+        )
 
     def loss(self, batch: TracingBatch) -> dict[str, Tensor]:
-        """Return the mean cross-entropy of the rows that count and the penalty on question deviations."""
-        terms = super().loss(batch)
-        penalty = self.embedding.penalty(batch)
-        return terms if penalty is None else terms | {"question_penalty": self.config.question_penalty * penalty}
+        """Return the mean cross-entropy of the rows that count and what questions pay for being themselves."""
+        return super().loss(batch) | self.embedding.penalty(batch, self.config.question_penalty)
 
 
 def build_tracer(cls: type[Tracer], view: TracingView, config: Tracer.Config) -> Tracer:

@@ -10,6 +10,7 @@ positions; one mask must cover everything that belongs to a single question, or 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from sensorium.tracing.base import TracingBatch, TracingView
 
-Difficulty = Literal["scalar", "vector", "none"]
+Difficulty = Literal["scalar", "vector", "none", "variational"]
 INITIAL_SD = 0.5  # with sd .1, sinusoids of rms .7 drown the content
 _LARGEST_TABLE = 2**26  # cells of the dense question x concept table (float32: 256 MiB); above it, bags
 
@@ -80,6 +81,39 @@ class QuestionDeviation(nn.Module):
         return functional.embedding(question.clamp(max=self.n_questions), self.weight, padding_idx=self.n_questions)
 
 
+class VariationalDeviation(QuestionDeviation):
+    """A number per question with a belief of its own: u_q ~ N(m_q, s_q²) against N(0, tau²), tau learned.
+
+    Training draws u anew at every position; evaluation takes the mean. A question with few answers stays near 0 with a
+    wide belief: `sd()` says how wide.
+    """
+
+    def __init__(self, view: TracingView) -> None:
+        super().__init__(view, 1)
+        self.rows = max(view.n_rows, 1)
+        self.log_sd = nn.Parameter(torch.full((view.n_questions + 1, 1), math.log(0.1)))
+        self.log_tau = nn.Parameter(torch.tensor(math.log(0.3)))
+
+    def forward(self, question: Tensor) -> Tensor:
+        """Return draws in training, means otherwise: float32 [..., 1]; 0 for unknown questions."""
+        mean = super().forward(question)
+        if not self.training:
+            return mean
+        known = (question < self.n_questions)[..., None]
+        sd = functional.embedding(question.clamp(max=self.n_questions), self.log_sd).exp()
+        return mean + torch.where(known, sd * torch.randn_like(mean), torch.zeros_like(mean))
+
+    def sd(self) -> Tensor:
+        """Return the standard deviation of every question's number, float32 [Q]."""
+        return self.log_sd[:-1, 0].exp()
+
+    def divergence(self) -> Tensor:
+        """Return the KL divergence to the prior, summed over questions, per training row; a scalar in nats."""
+        mean, log_sd = self.weight[:-1, 0], self.log_sd[:-1, 0]
+        each = self.log_tau - log_sd + (log_sd.exp().square() + mean.square()) / (2 * (2 * self.log_tau).exp()) - 0.5
+        return each.sum() / self.rows
+
+
 class Embedded(NamedTuple):
     """The embeddings of a batch.
 
@@ -101,7 +135,8 @@ class QuestionEmbedding(nn.Module):
     Args:
         view: Counts and the concept table. Without question ids, `difficulty` is "none".
         dim: Width d.
-        difficulty: "scalar" (u is a number), "vector" (u has d numbers), "none" (x = e, y = R + x).
+        difficulty: "scalar" (u is a number), "vector" (u has d numbers), "none" (x = e, y = R + x), "variational" (u is
+            a number with a belief of its own, `VariationalDeviation`).
         question_dropout: Share of positions at which training sets u to 0.
         answers: "both" moves answers by u∘F too, "question" leaves F out (simpleKT as released).
     """
@@ -125,7 +160,10 @@ class QuestionEmbedding(nn.Module):
         self.response_variation: nn.Parameter | None = None
         if self.difficulty != "none":
             self.variation = ConceptMean(view, dim)
-            self.deviation = QuestionDeviation(view, 1 if self.difficulty == "scalar" else dim)
+            if self.difficulty == "variational":
+                self.deviation = VariationalDeviation(view)
+            else:
+                self.deviation = QuestionDeviation(view, 1 if self.difficulty == "scalar" else dim)
             if answers == "both":
                 self.response_variation = nn.Parameter(torch.randn(2, dim) * INITIAL_SD)
 
@@ -167,10 +205,17 @@ class QuestionEmbedding(nn.Module):
             y = y + u * functional.embedding(response, self.response_variation)
         return y
 
-    def penalty(self, batch: TracingBatch) -> Tensor | None:
-        """Return the mean square of u over the rows that count, a scalar; None without difficulty."""
+    def penalty(self, batch: TracingBatch, weight: float) -> dict[str, Tensor]:
+        """Return what questions pay for being themselves, a scalar in nats by its name; nothing without difficulty.
+
+        It is the mean square of u over the rows that count, times a weight; of a variational difficulty the divergence
+        of its beliefs, which has its own weight.
+        """
         if self.deviation is None:
-            return None
+            return {}
+        if isinstance(self.deviation, VariationalDeviation):
+            return {"question_divergence": self.deviation.divergence()}
         square = self.deviation(batch.question).square().mean(-1)  # [B, T]
         counted = batch.score_mask
-        return torch.where(counted, square, torch.zeros_like(square)).sum() / counted.sum().clamp(min=1)
+        mean = torch.where(counted, square, torch.zeros_like(square)).sum() / counted.sum().clamp(min=1)
+        return {"question_penalty": weight * mean}

@@ -11,8 +11,8 @@ from torch.nn import functional
 from sensorium.core.config import build
 from sensorium.core.errors import ConfigError
 from sensorium.tracing.base import build_tracer
+from sensorium.tracing.embedding import VariationalDeviation
 from sensorium.tracing.ukt.contrastive import contrastive_loss, pooled, released_loss
-from sensorium.tracing.ukt.embedding import VariationalDeviation
 from sensorium.tracing.ukt.gaussian import deviation
 from sensorium.tracing.ukt.model import UKT
 from sensorium.tracing.ukt.presets import UKTPoint, UKTReleased, UKTRobust

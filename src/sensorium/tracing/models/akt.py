@@ -8,13 +8,14 @@ enters through the decay. As released, blocks over questions have no feed-forwar
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from sensorium.tracing.attention import AttentionBlock, Decay, visible_keys
-from sensorium.tracing.base import NeuralTracer, TracerInfo, TracingBatch, TracingOutput, TracingView
+from sensorium.tracing.base import DIFFICULTY, NeuralTracer, TracerInfo, TracingBatch, TracingOutput, TracingView
+from sensorium.tracing.embedding import Difficulty
 from sensorium.tracing.models.heads import Head
 
 
@@ -24,9 +25,7 @@ class AKT(NeuralTracer):
     class Config(NeuralTracer.Config):
         """Keys of AKT."""
 
-        difficulty: Literal["scalar", "vector", "none"] = Field(
-            "scalar", description="what sets a question apart from the mean of its concepts; none without question ids"
-        )
+        difficulty: Difficulty = Field("scalar", description=DIFFICULTY)
         heads: int = Field(4, ge=1, description="attention heads")
         blocks: int = Field(1, ge=1, description="n: encoders of answers, of questions, and retrievals, each")
         hidden: int = Field(128, ge=1, description="width of the feed-forward layers")
@@ -56,10 +55,11 @@ class AKT(NeuralTracer):
         self.question_blocks = stack(0)
         self.retrieval_blocks = stack(config.hidden)
         self.head = Head(d, (2 * d, d), config.dropout)
+        self.priors = self.make_priors(view)
 
     def forward(self, batch: TracingBatch) -> TracingOutput:
         """Predict every position."""
-        x, y, _ = self.embedding(batch)
+        x, y, keep = self.embedding(batch)
         present = visible_keys(batch.mask, current=True)
         past = visible_keys(batch.mask, current=False)
         for block in self.answer_blocks:
@@ -68,4 +68,4 @@ class AKT(NeuralTracer):
         for own, retrieve in zip(self.question_blocks, self.retrieval_blocks, strict=True):
             h = own(h, h, h, present)
             h = retrieve(h, h, y, past)
-        return TracingOutput(self.head(h, x))
+        return TracingOutput(self.with_priors(self.head(h, x), batch, keep))

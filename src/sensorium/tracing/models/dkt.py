@@ -46,13 +46,15 @@ class DKT(NeuralTracer):
             self.head = Head(d, (d,), config.dropout)
         else:
             self.output = ConceptMean(view, d + 1, sd=d**-0.5)  # a row of weights and a bias per concept
+        self.priors = self.make_priors(view)
 
     def forward(self, batch: TracingBatch) -> TracingOutput:
         """Predict every position."""
-        x, y, _ = self.embedding(batch)
+        x, y, keep = self.embedding(batch)
         states: Tensor = self.lstm(y * batch.mask.unsqueeze(-1))[0]  # [B, T, d]; padding stands at the end
         h = self.dropout(shifted(states))
         if self.config.head == "mlp":
-            return TracingOutput(self.head(h, x))
-        one = torch.ones_like(h[..., :1])
-        return TracingOutput((self.output(batch) * torch.cat([h, one], dim=-1)).sum(-1))
+            logit = self.head(h, x)
+        else:
+            logit = (self.output(batch) * torch.cat([h, torch.ones_like(h[..., :1])], dim=-1)).sum(-1)
+        return TracingOutput(self.with_priors(logit, batch, keep))

@@ -70,6 +70,4 @@ class Flipped(Tracer):
         """Return the network's terms on a flipped history and true targets."""
         history = flipped_history(batch.response.clamp(0, 1), largest=self.config.flip_max, flip=self.config.flip)
         terms = {"answers": answer_loss(self.inner(batch.replace(response=history)).logit, batch)}
-        penalty = self.inner.embedding.penalty(batch)
-        weight = self.inner.config.question_penalty
-        return terms if penalty is None else terms | {"question_penalty": weight * penalty}
+        return terms | self.inner.embedding.penalty(batch, self.inner.config.question_penalty)

@@ -40,13 +40,14 @@ class SAKT(NeuralTracer):
             AttentionBlock(d, config.heads, config.hidden, dropout=config.dropout) for _ in range(config.blocks)
         )
         self.output = nn.Linear(d, 1)
+        self.priors = self.make_priors(view)
 
     def forward(self, batch: TracingBatch) -> TracingOutput:
         """Predict every position."""
-        x, y, _ = self.embedding(batch)
+        x, y, keep = self.embedding(batch)
         y = y + sinusoids(y.shape[1], y.shape[2], scale=self.config.position_scale, device=y.device)
         past = visible_keys(batch.mask, current=False)
         h: Tensor = x
         for block in self.blocks:
             h = block(h, y, y, past)
-        return TracingOutput(self.output(h).squeeze(-1))
+        return TracingOutput(self.with_priors(self.output(h).squeeze(-1), batch, keep))

@@ -55,13 +55,14 @@ class SimpleKT(NeuralTracer):
             for _ in range(config.blocks)
         )
         self.head = Head(d, (d,), config.dropout)
+        self.priors = self.make_priors(view)
 
     def forward(self, batch: TracingBatch) -> TracingOutput:
         """Predict every position."""
-        x, y, _ = self.embedding(batch)
+        x, y, keep = self.embedding(batch)
         positions = sinusoids(x.shape[1], x.shape[2], scale=self.config.position_scale, device=x.device)
         past = visible_keys(batch.mask, current=False)
         h, values = x + positions, y + positions
         for block in self.blocks:
             h = block(h, h, values, past)
-        return TracingOutput(self.head(h, x))
+        return TracingOutput(self.with_priors(self.head(h, x), batch, keep))

@@ -13,11 +13,6 @@ from sensorium.tracing.base import NeuralTracer
 class UKTConfig(NeuralTracer.Config):
     """Keys of UKT in a configuration, beside those of every neural tracer."""
 
-    difficulty: Literal["scalar", "vector", "none", "variational"] = Field(  # type: ignore[assignment]
-        "vector",
-        description="what sets a question apart from the mean of its concepts; variational: a number with a Gaussian "
-        "belief of its own, so that few answers keep it near 0",
-    )
     heads: int = Field(4, ge=1, description="attention heads; divides dim")
     blocks: int = Field(2, ge=1, description="UKT blocks")
     hidden: int = Field(128, ge=1, description="width of the feed-forward layers of the means")

@@ -8,7 +8,6 @@ u': with u' left out of it, the question's own part is learned by heart all the 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -23,45 +22,16 @@ SPREAD_SD = 0.1
 
 
 class Gaussians(NamedTuple):
-    """Means and spreads of questions x and answers y: float32 [B, T, d] each; spreads are None in a point model."""
+    """Means and spreads of questions x and answers y: float32 [B, T, d] each; spreads are None in a point model.
+
+    `keep` is the mask of question dropout that all were made with, float32 [B, T, 1], or None.
+    """
 
     x: Tensor
     y: Tensor
     x_spread: Tensor | None
     y_spread: Tensor | None
-
-
-class VariationalDeviation(QuestionDeviation):
-    """A number per question with a belief of its own: u_q ~ N(m_q, s_q²) against N(0, tau²), tau learned.
-
-    Training draws u anew at every position; evaluation takes the mean. A question with few answers stays near 0 with a
-    wide belief: `sd()` says how wide.
-    """
-
-    def __init__(self, view: TracingView) -> None:
-        super().__init__(view, 1)
-        self.rows = max(view.n_rows, 1)
-        self.log_sd = nn.Parameter(torch.full((view.n_questions + 1, 1), math.log(0.1)))
-        self.log_tau = nn.Parameter(torch.tensor(math.log(0.3)))
-
-    def forward(self, question: Tensor) -> Tensor:
-        """Return draws in training, means otherwise: float32 [..., 1]; 0 for unknown questions."""
-        mean = super().forward(question)
-        if not self.training:
-            return mean
-        known = (question < self.n_questions)[..., None]
-        sd = functional.embedding(question.clamp(max=self.n_questions), self.log_sd).exp()
-        return mean + torch.where(known, sd * torch.randn_like(mean), torch.zeros_like(mean))
-
-    def sd(self) -> Tensor:
-        """Return the standard deviation of every question's number, float32 [Q]."""
-        return self.log_sd[:-1, 0].exp()
-
-    def divergence(self) -> Tensor:
-        """Return the KL divergence to the prior, summed over questions, per training row; a scalar in nats."""
-        mean, log_sd = self.weight[:-1, 0], self.log_sd[:-1, 0]
-        each = self.log_tau - log_sd + (log_sd.exp().square() + mean.square()) / (2 * (2 * self.log_tau).exp()) - 0.5
-        return each.sum() / self.rows
+    keep: Tensor | None
 
 
 class GaussianEmbedding(nn.Module):
@@ -74,10 +44,9 @@ class GaussianEmbedding(nn.Module):
 
     def __init__(self, view: TracingView, config: UKTConfig) -> None:
         super().__init__()
-        difficulty = "scalar" if config.difficulty == "variational" else config.difficulty
-        self.mean = QuestionEmbedding(view, config.dim, difficulty=difficulty, question_dropout=config.question_dropout)
-        if config.difficulty == "variational" and view.has_questions:
-            self.mean.deviation = VariationalDeviation(view)
+        self.mean = QuestionEmbedding(
+            view, config.dim, difficulty=config.difficulty, question_dropout=config.question_dropout
+        )
         self.concept: ConceptMean | None = None
         self.variation: ConceptMean | None = None
         self.deviation: QuestionDeviation | None = None
@@ -95,8 +64,9 @@ class GaussianEmbedding(nn.Module):
         x, u, x_spread = self.questions(batch, batch.question, keep)
         y = self.mean.answers(x, u, response)
         if x_spread is None:
-            return Gaussians(x, y, None, None)
-        return Gaussians(x, y, x_spread, x_spread + functional.embedding(response.clamp(0, 1), self.response))
+            return Gaussians(x, y, None, None, keep)
+        y_spread = x_spread + functional.embedding(response.clamp(0, 1), self.response)
+        return Gaussians(x, y, x_spread, y_spread, keep)
 
     def questions(
         self, batch: TracingBatch, question: Tensor, keep: Tensor | None = None
@@ -113,10 +83,3 @@ class GaussianEmbedding(nn.Module):
             own = own if keep is None else own * keep
             spread = spread + own * self.variation(batch, question)
         return x, u, spread
-
-    def penalty(self, batch: TracingBatch, weight: float) -> dict[str, Tensor]:
-        """Return what questions pay for being themselves: a divergence, or the mean square of u times the weight."""
-        if isinstance(self.mean.deviation, VariationalDeviation):
-            return {"question_divergence": self.mean.deviation.divergence()}
-        penalty = self.mean.penalty(batch)
-        return {} if penalty is None else {"question_penalty": weight * penalty}

@@ -80,6 +80,7 @@ class UKT(NeuralTracer):
         self.encoder = ContextEncoder(config) if config.encoder == "akt" else None
         self.blocks = nn.ModuleList(UKTBlock(config) for _ in range(config.blocks))
         self.readout = Readout(config)
+        self.priors = self.make_priors(view)
 
     # --- predicting -------------------------------------------------------------------------------------------------
 
@@ -120,6 +121,8 @@ class UKT(NeuralTracer):
             looked_at.append(keys)
             x, spread = layer(x, spread, keys, visible)
         logit, loading = self.readout(x, spread, embedded.x, embedded.x_spread)
+        if self.priors is not None:
+            logit = logit + self.priors(batch, response, batch.question, visible[:, 0], embedded.keep)
         return logit, State(x, spread, loading), History(looked_at, before, batch.mask)
 
     def history(self, batch: TracingBatch) -> History:
@@ -155,6 +158,8 @@ class UKT(NeuralTracer):
         for layer, keys in zip(self.blocks, history.keys, strict=True):
             x, spread = layer(x, spread, keys, visible, gap, others=True)
         m, loading = self.readout(x, spread, own, own_spread)
+        if self.priors is not None:
+            m = m + self.priors(batch, batch.response, question, visible[:, 0])
         return m, loading
 
     # --- training ---------------------------------------------------------------------------------------------------
@@ -173,7 +178,7 @@ class UKT(NeuralTracer):
                 terms["joint"] = config.joint * joint
             if config.contrastive:
                 terms["contrastive"] = self._contrastive(state, other, batch.mask)
-        return terms | self.gaussians.penalty(batch, config.question_penalty)
+        return terms | self.embedding.penalty(batch, config.question_penalty)
 
     def _augmented(self, batch: TracingBatch) -> Tensor:
         if self.config.augmentation == "released":
