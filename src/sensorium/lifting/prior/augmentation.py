@@ -88,10 +88,11 @@ def jpeg(colours: Tensor, quality: Tensor) -> Tensor:
     cosines = _cosines(colours.device)
     tables = torch.tensor((_LUMINANCE, _CHROMINANCE, _CHROMINANCE), device=colours.device, dtype=torch.float32)
     steps = (tables * ((200 - 2 * quality) / 100)[:, None, None, None]).round().clamp(min=1)[:, :, None, None]
-    ycbcr = torch.einsum("kc,bchw->bkhw", to_ycbcr, colours * 255 - 128)
+    ycbcr = torch.einsum("kc,bchw->bkhw", to_ycbcr, (colours * 255).round() - 128).round()
     blocks = ycbcr.reshape(count, 3, side // 8, 8, side // 8, 8).transpose(3, 4)  # [B, 3, rows, columns, 8, 8]
     rounded = torch.round(cosines @ blocks @ cosines.T / steps) * steps
     ycbcr = (cosines.T @ rounded @ cosines).transpose(3, 4).reshape(count, 3, side, side)
+    ycbcr = ycbcr.round().clamp(-128, 127)
     return (torch.einsum("ck,bkhw->bchw", torch.linalg.inv(to_ycbcr), ycbcr) + 128).div(255).clamp(0, 1)
 
 

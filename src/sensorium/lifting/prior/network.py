@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,6 +32,14 @@ class NetworkConfig(Config):
     attention: tuple[int, ...] = Field((2, 3), description="levels with attention")
     heads: int = Field(4, ge=1, description="of each attention")
     embedding: int = Field(160, ge=8, multiple_of=2, description="size of the vector of time and pose")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(level not in range(len(self.channels)) for level in self.attention):
+            raise ValueError(f"attention {self.attention}: levels are 0 to {len(self.channels) - 1}")
+        if any(width % GROUPS or width % self.heads for width in self.channels):
+            raise ValueError(f"channels {self.channels}: multiples of {GROUPS} groups and of {self.heads} heads")
+        return self
 
 
 class ResidualBlock(nn.Module):

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
@@ -104,7 +105,10 @@ class ViewPrior:
             raise DataError(f"{path} cannot be read as safetensors, it may be truncated: {error}") from None
         if "network" not in metadata:
             raise DataError(f"{path} holds no view prior: its metadata has no 'network'")
-        network = Denoiser(NetworkConfig.model_validate_json(metadata["network"]))
+        try:
+            network = Denoiser(NetworkConfig.model_validate_json(metadata["network"]))
+        except ValidationError as error:
+            raise DataError(f"{path} names a network that there is not: {error.errors()[0]['msg']}") from None
         try:
             network.load_state_dict({name: value.float() for name, value in read_safetensors(path).items()})
         except RuntimeError as error:
