@@ -22,7 +22,8 @@ def test_mastery_is_recovered_and_its_band_is_no_decoration(tmp_path):
     tree = {
         "kind": "trace",
         "data": {"dataset": str(data.root)},
-        "model": {"name": "ukt", "dim": 32, "heads": 2, "hidden": 64},
+        # ten answers at once hold pairs on one concept, which is what the doubt about one concept is learned from
+        "model": {"name": "ukt", "dim": 32, "heads": 2, "hidden": 64, "block": 10, "draws": 32},
         "training": {"epochs": 15, "device": "cpu", "optimizer": {"lr": 2e-3}},
         "draws": 100,
     }
@@ -45,4 +46,4 @@ def test_mastery_is_recovered_and_its_band_is_no_decoration(tmp_path):
         covered.append((known.low[-1] <= true) & (true <= known.high[-1]))
     print(f"mean absolute error {np.mean(errors):.4f}, 80 % band covers {np.mean(covered):.3f}")  # noqa: T201
     assert np.mean(errors) <= 0.12
-    assert np.mean(covered) > 0.35  # of a point model's band, 0
+    assert 0.7 <= np.mean(covered) <= 0.9  # of a point model's band, 0; with blocks of five, about .55

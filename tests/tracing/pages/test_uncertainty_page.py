@@ -10,12 +10,14 @@ import pytest
 
 from sensorium.cli import main
 from sensorium.core.errors import DataError
+from sensorium.tracing.evaluation.intervals import auc_difference
 from sensorium.tracing.evaluation.metrics import auc
 from sensorium.tracing.evaluation.predicting import predict
 from sensorium.tracing.setup import load_trained
+from sensorium.tracing.uncertainty.contrasts import compare
 from sensorium.tracing.uncertainty.noise import flip_history
 from sensorium.tracing.uncertainty.page import write_study
-from sensorium.tracing.uncertainty.study import StudyConfig, compare, study
+from sensorium.tracing.uncertainty.study import StudyConfig, study
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_short_histories_end_at_the_whole_one(found):
 
 
 def test_differences_are_paired_and_one_page_holds_all(found, tmp_path):
-    gaps = compare(found[0], draws=100)
+    gaps = compare(found[0], draws=100).gaps
     assert set(gaps) == {"a", "b", "a + b"}
     for key in ("0", "0.1 symmetric", "0.2 slip", "0.2 guess"):
         assert gaps["a"][key].low <= gaps["a"][key].difference <= gaps["a"][key].high
@@ -81,6 +83,23 @@ def test_differences_are_paired_and_one_page_holds_all(found, tmp_path):
     for words in ("Selective prediction", "ukt: variance", "a: dropout bald", "Flipped histories", "Reliability"):
         assert words in html
     assert html.count("<svg") == 5  # all scores in one figure, a reliability diagram each
+
+
+def test_falls_are_paired_and_add_up(found):
+    compared = compare(found[0], draws=100)
+    ukt, other = found[0][:2]
+    for key, noisy in ukt.noisy.items():
+        fall = compared.falls["ukt"][key]
+        assert fall.difference == pytest.approx(ukt.numbers["raw"]["auc"] - ukt.numbers["noise"][key]["auc"], abs=1e-9)
+        assert fall.low <= fall.difference <= fall.high
+        gap = compared.fall_gaps["a"][key]
+        assert gap.difference == pytest.approx(fall.difference - compared.falls["a"][key].difference, abs=1e-12)
+        alone = auc_difference([ukt.rows], [noisy], draws=100)
+        assert (fall.low, fall.high) == pytest.approx((alone.low, alone.high))
+        separately = compared.gaps["a"]["0"].difference - compared.gaps["a"][key].difference
+        assert gap.difference == pytest.approx(separately, abs=1e-12)
+    assert other.name == "a"
+    assert "0" not in compared.falls["ukt"]
 
 
 def test_the_command_and_faulty_requests(found, tmp_path, capsys):

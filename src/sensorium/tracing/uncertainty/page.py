@@ -12,8 +12,9 @@ import numpy as np
 from sensorium.core.files import write_json
 from sensorium.core.pages import figure, write_page
 from sensorium.tracing.uncertainty.calibration import scaled
+from sensorium.tracing.uncertainty.contrasts import By, Robustness, compare
 from sensorium.tracing.uncertainty.plots import reliability_pair, risk_coverage
-from sensorium.tracing.uncertainty.study import Studied, compare
+from sensorium.tracing.uncertainty.study import Studied
 
 
 def write_study(folder: str | Path, found: Sequence[Studied]) -> list[Path]:
@@ -23,14 +24,13 @@ def write_study(folder: str | Path, found: Sequence[Studied]) -> list[Path]:
         The files.
     """
     folder = Path(folder)
-    differences = compare(found)
+    compared = compare(found)
     files = [folder / "uncertainty.json", folder / "uncertainty.html"]
     numbers = {
         "models": {one.name: one.numbers for one in found},
-        "differences": {
-            name: {key: [gap.difference, gap.low, gap.high] for key, gap in by_noise.items()}
-            for name, by_noise in differences.items()
-        },
+        "differences": _numbers(compared.gaps),
+        "falls": _numbers(compared.falls),
+        "fall_differences": _numbers(compared.fall_gaps),
     }
     write_json(files[0], _finite(numbers))
     orders = {f"{one.name}: {score}": order for one in found for score, order in one.orders.items()}
@@ -38,7 +38,7 @@ def write_study(folder: str | Path, found: Sequence[Studied]) -> list[Path]:
         files[1],
         "Uncertainty of " + ", ".join(one.name for one in found),
         "tracing/uncertainty/templates/uncertainty.html",
-        tables=_tables(found, differences),
+        tables=_tables(found, compared),
         curve=figure(risk_coverage(orders), description="Error rate of the kept answers by the share that is kept"),
         diagrams=[
             (
@@ -59,6 +59,10 @@ def write_study(folder: str | Path, found: Sequence[Studied]) -> list[Path]:
     return files
 
 
+def _numbers(by: By) -> dict[str, dict[str, list[float]]]:
+    return {name: {key: [gap.difference, gap.low, gap.high] for key, gap in one.items()} for name, one in by.items()}
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(child) for key, child in value.items()}
@@ -67,7 +71,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _tables(found: Sequence[Studied], differences: Any) -> list[dict[str, Any]]:
+def _tables(found: Sequence[Studied], compared: Robustness) -> list[dict[str, Any]]:
     def each(columns: list[str], rows: list[list[str]], title: str, note: str = "") -> dict[str, Any]:
         return {"title": title, "columns": columns, "rows": rows, "note": note}
 
@@ -137,9 +141,14 @@ def _tables(found: Sequence[Studied], differences: Any) -> list[dict[str, Any]]:
     if noisy:
         keys = list(noisy[0].noisy)
         rows = [[one.name, *(_show(one.numbers["noise"][key]["auc"]) for key in keys)] for one in noisy]
-        for name, gaps in differences.items():
-            rows.append([f"{found[0].name} minus {name}", *(_gap(gaps[key]) if key in gaps else "" for key in keys)])
-        note = "Targets stay true. A model that was trained on flips owes them its smaller fall."
+        lines = {f"{found[0].name} minus {name}": gaps for name, gaps in compared.gaps.items()}
+        lines |= {f"fall of {one.name}": compared.falls[one.name] for one in noisy}
+        lines |= {f"fall of {found[0].name} minus that of {name}": gaps for name, gaps in compared.fall_gaps.items()}
+        rows += [[name, *(_gap(gaps[key]) if key in gaps else "" for key in keys)] for name, gaps in lines.items()]
+        note = (
+            "Targets stay true. The fall alone does not rank models: read it beside the AUC. A model that was trained "
+            "on flips owes them its smaller fall."
+        )
         tables.append(each(["AUC", *keys], rows, "Flipped histories", note))
     doubting = [one for one in found if one.numbers["evidence"]]
     if doubting:

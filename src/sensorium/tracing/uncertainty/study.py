@@ -4,7 +4,7 @@
     selective     every score that rows can be kept by: confidence, variance, BALD; of the model and of dropout passes
     frozen        joint gain and band of the next 5 and 10 answers, none of those between seen
     evidence      mean epistemic variance by the length of the history
-    noise         AUC from flipped histories; `compare` gives paired differences
+    noise         AUC from flipped histories; `contrasts.compare` gives paired differences and falls
     short         the first answers of a learner, and histories cut to their last few
 
 Several runs on the same test stand beside each other; those of one `ensemble` make one more entry.
@@ -22,10 +22,8 @@ import numpy.typing as npt
 from torch import nn
 
 from sensorium.core.errors import DataError
-from sensorium.evaluation.bootstrap import Difference
 from sensorium.tracing.averaging import answering
 from sensorium.tracing.base import Tracer
-from sensorium.tracing.evaluation.intervals import auc_difference
 from sensorium.tracing.evaluation.metrics import LENGTHS, auc, measure, reliability
 from sensorium.tracing.evaluation.predicting import Predictions
 from sensorium.tracing.setup import TraceSetup, load_trained
@@ -150,17 +148,6 @@ def study(
         if not np.array_equal(other.rows.response, found[0].rows.response):
             raise DataError(f"'{other.name}' and '{found[0].name}' were tested on different rows")
     return found
-
-
-def compare(found: Sequence[Studied], *, draws: int = 1000) -> dict[str, dict[str, Difference]]:
-    """Return AUC of the first minus each other, by name and noise ("0" = none), paired over students."""
-    first = found[0]
-    result: dict[str, dict[str, Difference]] = {}
-    for other in found[1:]:
-        pairs = {"0": (first.rows, other.rows)}
-        pairs |= {key: (rows, other.noisy[key]) for key, rows in first.noisy.items() if key in other.noisy}
-        result[other.name] = {key: auc_difference([a], [b], draws=draws) for key, (a, b) in pairs.items()}
-    return result
 
 
 def _study(subject: _Subject, config: StudyConfig) -> Studied:
