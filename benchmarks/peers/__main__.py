@@ -36,7 +36,9 @@ HERE = Path(__file__).resolve().parent
 # By task: what is measured, as (library, its task, epochs in one turn on 1M and on .3M).
 # None: not on this shape, where the plain way's matrices of all items by all items would take hours.
 # A turn of LightGCN or FREEDOM is the first STEPS batches of an epoch: every step propagates the whole graph.
+# One of SASRec is the first OWN_STEPS batches: RecBole makes a row of every prefix, and few of its batches take long.
 STEPS = 20
+OWN_STEPS = {("sensorium", "sasrec"): 8, ("rectools", "sasrec"): 8, ("recbole", "sasrec"): 2}
 TASKS = {
     "bpr": [
         ("sensorium", "bpr", 1, 2),
@@ -47,6 +49,7 @@ TASKS = {
         ("recbole", "bpr", 1, 1),
     ],
     "lightgcn": [("sensorium", "lightgcn", 1, 1), ("recbole", "lightgcn", 1, 1)],
+    "sasrec": [("sensorium", "sasrec", 1, None), ("rectools", "sasrec", 1, None), ("recbole", "sasrec", 1, None)],
     "evaluation": [
         ("sensorium", "evaluation", 1, 1),
         ("implicit", "evaluation", 1, 1),
@@ -84,7 +87,7 @@ class Worker:
         )
         cores = sorted(os.sched_getaffinity(0))[-threads:]
         asked = {"task": task, "data": str(data), "threads": threads, "epochs": epochs, "cores": cores}
-        asked["steps"] = STEPS if task in ("lightgcn", "freedom_step") else None
+        asked["steps"] = OWN_STEPS.get((library, task), STEPS if task in ("lightgcn", "freedom_step") else None)
         self.versions = self.ask(asked)["versions"]
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,7 @@ PEERS = {
         ),
         Peer("implicit", sys.executable, ("implicit==0.7.3", "numpy", "scipy")),
         Peer("cornac", sys.executable, ("cornac==3.0.1",)),
+        Peer("rectools", "python3.11", ("rectools[torch]==0.19.0", "torch==2.13.0")),
     )
 }
 

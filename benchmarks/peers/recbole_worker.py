@@ -21,7 +21,7 @@ torch.load = functools.partial(torch.load, weights_only=False)
 from recbole.config import Config  # noqa: E402 - after the line above
 from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
-from worker import BATCH, Task, serve  # noqa: E402
+from worker import BATCH, SEQUENCE, SEQUENCES, Task, serve  # noqa: E402
 
 USERS_AT_ONCE = 512
 
@@ -101,6 +101,52 @@ def training(name: str, data: Mapping[str, Any], asked: Mapping[str, Any]) -> Ta
     return Task(work, asked["epochs"] * (steps * BATCH if steps else len(data["train_user"])))
 
 
+def sasrec(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    """The first batches of its expansion of each prefix into a row: a row is an interaction."""
+    folder = Path(tempfile.mkdtemp(prefix="recbole-"))
+    (folder / "graph").mkdir()
+    rows = np.stack([data["train_user"], data["train_item"], data["train_time"]], axis=1)
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    np.savetxt(folder / "graph" / "graph.inter", rows, fmt="%d", delimiter="\t", header=header, comments="")
+    config = Config(
+        model="SASRec",
+        dataset="graph",
+        config_dict={
+            "data_path": str(folder),
+            "checkpoint_dir": str(folder),
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+            "hidden_size": data["user_vectors"].shape[1],
+            "inner_size": 4 * data["user_vectors"].shape[1],
+            "n_layers": 2,
+            "n_heads": 2,
+            "hidden_dropout_prob": 0.1,
+            "attn_dropout_prob": 0.1,
+            "MAX_ITEM_LIST_LENGTH": SEQUENCE,
+            "loss_type": "CE",
+            "train_neg_sample_args": None,
+            "train_batch_size": SEQUENCES,
+            "learning_rate": 1e-3,
+            "use_gpu": False,
+            "show_progress": False,
+            "state": "ERROR",
+            "seed": 0,
+        },
+    )
+    torch.set_num_threads(asked["threads"])
+    init_seed(0, reproducibility=False)
+    dataset = create_dataset(config)
+    train, _, _ = data_preparation(config, dataset)
+    model = get_model("SASRec")(config, train.dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
+    source = FirstBatches(train, asked["steps"])
+
+    def work() -> Mapping[str, float]:
+        trainer._train_epoch(source, 0, show_progress=False)
+        return {}
+
+    return Task(work, asked["steps"] * SEQUENCES)
+
+
 def evaluation(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
     trainer, model, train, test = prepare("BPR", data, asked)
     with torch.no_grad():
@@ -120,6 +166,7 @@ if __name__ == "__main__":
         {
             "bpr": functools.partial(training, "BPR"),
             "lightgcn": functools.partial(training, "LightGCN"),
+            "sasrec": sasrec,
             "evaluation": evaluation,
         },
         ("recbole",),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from worker import BATCH, Task, serve
+from worker import BATCH, SEQUENCE, SEQUENCES, Task, serve
 
 from sensorium.core.home import cache_home
 from sensorium.core.seeds import torch_generator
@@ -27,6 +27,7 @@ from sensorium.recommenders.collaborative.bpr import BPR
 from sensorium.recommenders.collaborative.freedom import FREEDOM
 from sensorium.recommenders.collaborative.lattice import LATTICE
 from sensorium.recommenders.collaborative.lightgcn import LightGCN
+from sensorium.recommenders.sequential.sasrec import SASRec
 from sensorium.training.config import TrainingConfig
 from sensorium.training.loop import train
 from sensorium.training.protocols import BatchSource, TrainingData
@@ -67,6 +68,24 @@ def training(model: Recommender, view: TrainView, asked: Mapping[str, Any], **ke
         return {}
 
     return Task(work, epochs * (asked["steps"] * BATCH if asked["steps"] else len(view.user)))
+
+
+def sasrec(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
+    """SASRec with a softmax over all items, a batch of windows of 50 after the other, each user's last one."""
+    torch.set_num_threads(asked["threads"])
+    view = replace(view_of(data), in_order=np.lexsort((data["train_time"], data["train_user"])))
+    config = SASRec.Config(dim=data["user_vectors"].shape[1], length=SEQUENCE, objective="full")
+    model = SASRec(view, config)
+    whole = model.make_batches(SEQUENCES, 1)
+    batches = FirstBatches(whole, asked["steps"])
+    keys = TrainingConfig(epochs=1, validate_every=1, patience=0, device="cpu", checkpoint="none")
+
+    def work() -> Mapping[str, float]:
+        data = TrainingData(batches, lambda model: {"none": 0.0})
+        train(model, data, keys, selection=Selection("none"), seed=0)
+        return {}
+
+    return Task(work, len(view.user) * asked["steps"] // len(whole))
 
 
 def bpr(data: Mapping[str, Any], asked: Mapping[str, Any]) -> Task:
@@ -182,6 +201,7 @@ if __name__ == "__main__":
             "bpr_compiled": bpr_compiled,
             "bpr_fused": bpr_fused,
             "lightgcn": lightgcn,
+            "sasrec": sasrec,
             "evaluation": evaluation,
         },
         ("sensorium", "torch", "numpy", "numba"),

@@ -61,6 +61,7 @@ def write_shape(shape: Shape, path: Path) -> None:
         train_item=train % shape.items,
         test_user=test // shape.items,
         test_item=test % shape.items,
+        train_time=draw.permutation(len(train)),
         user_vectors=draw.standard_normal((shape.users, WIDTH), dtype=np.float32),
         item_vectors=draw.standard_normal((shape.items, WIDTH), dtype=np.float32),
         content=draw.standard_normal((shape.items, CONTENT_WIDTH), dtype=np.float32),

@@ -14,10 +14,12 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 ROWS = RESULTS / "rows" / "speed.jsonl"
 PROFILE_ROWS = RESULTS / "rows" / "speed-profile.jsonl"
 PAGE = RESULTS / "speed.md"
+PAGES = (PAGE, RESULTS / "sequential.md")
 BLOCK = re.compile(r"(<!-- speed: ([a-z_]+) -->\n).*?(<!-- end of speed -->)", flags=re.DOTALL)
 UNITS = {
     "bpr": "interactions",
     "lightgcn": "interactions",
+    "sasrec": "interactions",
     "evaluation": "users",
     "freedom_graph": "items",
     "freedom_step": "interactions",
@@ -124,6 +126,7 @@ def filled(page: str) -> str:
 
 
 def fill() -> None:
-    """Fill the page."""
-    if PAGE.exists():
-        write_text(PAGE, filled(PAGE.read_text(encoding="utf-8")))
+    """Fill the pages that have tables of speed."""
+    for page in PAGES:
+        if page.exists():
+            write_text(page, filled(page.read_text(encoding="utf-8")))

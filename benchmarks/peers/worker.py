@@ -21,6 +21,9 @@ from typing import Any, NamedTuple
 BATCH = 4096
 """Rows of a batch, where a library has batches."""
 
+SEQUENCE, SEQUENCES = 50, 128
+"""Items of a sequence that are read, and sequences of a batch."""
+
 
 class Task(NamedTuple):
     """Prepared work.

@@ -102,8 +102,14 @@ def test_full_is_cross_entropy_over_what_competes_in_any_chunks() -> None:
     target = torch.randint(7, (11,))
     wanted = functional.cross_entropy((states @ vectors.T)[:, competing], target)
     expected = torch.autograd.grad(wanted, [states, vectors])
+    weight = torch.rand(11)  # not all alike: another way to the gradient
+    each = functional.cross_entropy((states @ vectors.T)[:, competing], target, reduction="none")
+    weighted = torch.autograd.grad((weight * each).sum(), [states, vectors])
     for chunk in (1, 4, 100):
         found = full_cross_entropy(states, target, vectors, competing, chunk).mean()
         assert torch.allclose(found, wanted, atol=1e-6)
         for one, other in zip(torch.autograd.grad(found, [states, vectors]), expected, strict=True):
+            assert torch.allclose(one, other, atol=1e-6)
+        found = full_cross_entropy(states, target, vectors, competing, chunk)
+        for one, other in zip(torch.autograd.grad((weight * found).sum(), [states, vectors]), weighted, strict=True):
             assert torch.allclose(one, other, atol=1e-6)

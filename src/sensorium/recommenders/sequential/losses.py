@@ -11,10 +11,13 @@ gradient from a matrix of distinct items.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 MASKED = -1e4
 """The score of a column that is no negative."""
@@ -57,32 +60,59 @@ def sampled_cross_entropy(states: Tensor, positive: Tensor, negative: Tensor) ->
         return functional.softplus(-right) + functional.softplus(wrong).mean(-1)
 
 
-def full_cross_entropy(states: Tensor, target: Tensor, vectors: Tensor, competing: Tensor, chunk: int = 1024) -> Tensor:
+def full_cross_entropy(states: Tensor, target: Tensor, vectors: Tensor, competing: Tensor, chunk: int = 256) -> Tensor:
     """Return the cross-entropy over the whole catalogue, float32 [R]; the scores of `chunk` states are held at once.
-
-    They are computed again for the gradient, which is exact.
 
     Args:
         states: [R, d].
         target: int64 [R], item ids, all of which compete.
         vectors: [I, d].
         competing: bool [I].
-        chunk: States at once: memory is chunk * I * 4 bytes, a few times over.
+        chunk: States at once: memory is chunk * I * 4 bytes, so that they stay in the processor's cache.
     """
     with torch.autocast(states.device.type, enabled=False):
-        states, vectors = states.float(), vectors.float()
-        lost = []
-        for start in range(0, len(states), chunk):
-            part = slice(start, start + chunk)
-            lost.append(
-                checkpoint(
-                    _of_all, states[part], target[part], vectors, ~competing, use_reentrant=False,
-                    preserve_rng_state=False,
-                )
-            )  # fmt: skip
-        return torch.cat(lost)
+        place = torch.cumsum(competing, 0) - 1
+        lost: Tensor = _FullCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            states.float(), place[target], vectors.float()[competing], chunk
+        )
+        return lost
 
 
-def _of_all(states: Tensor, target: Tensor, vectors: Tensor, absent: Tensor) -> Tensor:
-    scores = (states @ vectors.T).masked_fill(absent, -torch.inf)
-    return functional.cross_entropy(scores, target, reduction="none")
+class _FullCrossEntropy(torch.autograd.Function):
+    """The gradient of a chunk is taken while its scores are there, for losses that all weigh alike, as in a mean:
+    dl/dh = p E - e_t and dl/dE = p^T h, p the softmax less 1 at the target. Other weights compute the scores again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, target: Tensor, vectors: Tensor, chunk: int) -> Tensor:
+        lost = states.new_empty(len(states))
+        of_states, of_vectors = torch.empty_like(states), torch.zeros_like(vectors)
+        for part in _chunks(len(states), chunk):
+            scores = states[part] @ vectors.T
+            right = scores.gather(1, target[part].unsqueeze(1))
+            largest = scores.amax(1, keepdim=True)
+            total = scores.sub_(largest).exp_().sum(1, keepdim=True)
+            lost[part] = (total.log() + largest - right).squeeze(1)
+            share = scores.div_(total).scatter_add_(1, target[part].unsqueeze(1), -torch.ones_like(right))
+            torch.mm(share, vectors, out=of_states[part])
+            of_vectors.addmm_(share.T, states[part])
+        ctx.save_for_backward(states, target, vectors, of_states, of_vectors)
+        ctx.chunk = chunk
+        return lost
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, None, Tensor, None]:
+        states, target, vectors, of_states, of_vectors = ctx.saved_tensors
+        if len(weight) and bool((weight == weight[0]).all()):
+            return weight[0] * of_states, None, weight[0] * of_vectors, None
+        again = torch.zeros_like(vectors)
+        for part in _chunks(len(states), ctx.chunk):
+            share = (states[part] @ vectors.T).softmax(1)
+            share.scatter_add_(1, target[part].unsqueeze(1), share.new_full((len(share), 1), -1.0))
+            again.addmm_(share.T, weight[part].unsqueeze(1) * states[part])
+        return weight.unsqueeze(1) * of_states, None, again, None
+
+
+def _chunks(rows: int, chunk: int) -> Iterator[slice]:
+    return (slice(start, start + chunk) for start in range(0, rows, chunk))
