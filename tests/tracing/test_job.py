@@ -230,7 +230,7 @@ def test_comparison_pairs_folds_and_names_what_differs(few_learners: TracingData
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["bestlr", "bkt", "dkt", "sakt", "akt", "simplekt"])
+@pytest.mark.parametrize("model", ["bestlr", "bkt", "dkt", "sakt", "akt", "simplekt", "ukt"])
 def test_random_labels_on_real_data(model: str, shared_data: Path, sensorium_home: Path) -> None:
     """Fair coins for the answers of ASSISTments 2009: .50 ± .02 for every model."""
     if not (shared_data / "kt" / "assist2009_gervet").is_dir():

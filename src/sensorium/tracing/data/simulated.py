@@ -60,6 +60,7 @@ class Simulated:
         theta: float64 [S, C], each learner's true state of each concept after the last answer.
         discrimination: float64 [Q].
         difficulty: float64 [Q].
+        gain: float64 [C], what a practice of each concept adds to theta.
     """
 
     student: npt.NDArray[np.int32]
@@ -71,6 +72,7 @@ class Simulated:
     theta: npt.NDArray[np.float64]
     discrimination: npt.NDArray[np.float64]
     difficulty: npt.NDArray[np.float64]
+    gain: npt.NDArray[np.float64]
 
 
 def draw(config: SimulationConfig) -> Simulated:
@@ -114,7 +116,52 @@ def draw(config: SimulationConfig) -> Simulated:
         theta=base + gain * np.minimum(practice, config.practice_cap),
         discrimination=discrimination,
         difficulty=difficulty,
+        gain=gain,
     )
+
+
+def ideal_observer(drawn: Simulated, config: SimulationConfig) -> npt.NDArray[np.float64]:
+    """Return what one who knows the questions, the gains and the class, but no learner, would predict: float64 [N].
+
+    The belief about a learner's abilities is a Gaussian over concepts, begun at the class's and moved answer by answer
+    to the mean and variance of the posterior along the asked direction (assumed density filtering; Opper, "A Bayesian
+    Approach to On-line Learning", 1998). No history holds more, so that a tracer is measured against this and not
+    against the true probability, which knows what no answer shows.
+    """
+    S, Q, C = config.students, config.questions, config.concepts
+    weight = np.zeros((Q, C))
+    weight[drawn.link_question, drawn.link_concept] = 1.0
+    member = weight > 0
+    weight /= weight.sum(1, keepdims=True)
+    nodes, shares = np.polynomial.hermite_e.hermegauss(21)
+    shares = shares / shares.sum()
+    mean = np.zeros((S, C))
+    covariance = np.tile(config.ability_sd**2 + config.own_sd**2 * np.eye(C), (S, 1, 1))
+    practice, p = np.zeros((S, C)), np.empty(len(drawn.student))
+    length = np.bincount(drawn.student, minlength=S)
+    offset = np.cumsum(length) - length
+    for step in range(int(length.max())):  # all learners at once
+        on = np.flatnonzero(step < length)
+        row = offset[on] + step
+        question = drawn.question[row]
+        w = weight[question]
+        known = (w * (drawn.gain * np.minimum(practice[on], config.practice_cap))).sum(1) - drawn.difficulty[question]
+        along = np.einsum("scd,sd->sc", covariance[on], w)
+        centre, variance = (w * mean[on]).sum(1), (along * w).sum(1)
+        at = centre[:, None] + np.sqrt(variance)[:, None] * nodes  # [on, nodes]
+        right = 1 / (1 + np.exp(-drawn.discrimination[question][:, None] * (at + known[:, None])))
+        p[row] = right @ shares
+        belief = shares * np.where(drawn.response[row][:, None] == 1, right, 1 - right)
+        belief /= belief.sum(1, keepdims=True)
+        new = (belief * at).sum(1)
+        new_variance = (belief * (at - new[:, None]) ** 2).sum(1)
+        variance = np.maximum(variance, 1e-12)  # nothing is unknown where all learners are alike
+        mean[on] += along * ((new - centre) / variance)[:, None]
+        covariance[on] -= (
+            along[:, :, None] * along[:, None, :] * ((variance - new_variance) / variance**2)[:, None, None]
+        )
+        practice[on] += member[question]
+    return p
 
 
 def simulate(out: str | Path, config: SimulationConfig, *, overwrite: bool = False) -> TracingDataset:
