@@ -97,8 +97,11 @@ def append_to_dataset(path: str | Path, out: str | Path, config: ImportConfig) -
         known = {"user": old.user_ids(), "item": old.item_ids()}
         with explained(path):
             reader, reading = read_source(path, config)
-            rows, ids, counts = settle(reading, path, config, known)
+            work = folder / ".work"
+            work.mkdir()
+            rows, ids, counts = settle(reading, path, config, work, known)
             if config.weights is not None:
+                assert isinstance(rows, pl.DataFrame)  # with weights it is held in memory
                 rows, notice = with_weights(rows, ids, Path(config.weights))
                 reading.notices.append(notice)
                 reading.files.append(Path(config.weights))
@@ -107,10 +110,10 @@ def append_to_dataset(path: str | Path, out: str | Path, config: ImportConfig) -
                 for kind, table in (("item", reading.items), ("user", reading.users))
             }
             again = {f"{kind}s_described_again": _again(kind, table, known[kind]) for kind, table in _tables(reading)}
-        rows, repeated = _without_known(old, _beside_old(old, rows, path), path)
+        rows, added, repeated = _without_known(old, _beside_old(old, rows.lazy(), path))
         items, lost = bring_media(new["item"], reading.media, folder)
         report = {
-            "rows_added": rows.height, "rows_known": repeated, "new_users": new["user"].height,
+            "rows_added": added, "rows_known": repeated, "new_users": new["user"].height,
             "new_items": items.height, **again, **{kind: count for kind, count in counts.items() if count},
         }  # fmt: skip
         _link(old.root, folder)
@@ -121,15 +124,16 @@ def append_to_dataset(path: str | Path, out: str | Path, config: ImportConfig) -
             folder,
             name=old.name,
             source=old.info.source.model_copy(update={"files": [*old.info.source.files, *source.files]}),
-            interactions=_with_weights(_joined(old.interactions().collect(), rows, path.name)),
-            items=_joined(old.items().collect(), items, path.name),
-            users=_joined(old.users().collect(), new["user"], path.name),
+            interactions=_with_weights(_joined(old.interactions(), rows, path.name)),
+            items=_joined(old.items(), items.lazy(), path.name).collect(),
+            users=_joined(old.users(), new["user"].lazy(), path.name).collect(),
             rejected=pl.concat([old.rejected().collect(), rejected_rows(reading), lost]),
             counts=_sum(old.info.counts, reading.counts, {**counts, "rows_known": repeated}),
             licence=old.info.licence,
             sensitive=old.info.sensitive,
             planted=old.info.planted,
         ).info
+        shutil.rmtree(work)
         features, said = _grow_features(old, reading, ids["item"], folder)
         notices += said
         kept = [*old.info.notices, *(notice for notice in notices if notice not in old.info.notices)]
@@ -159,51 +163,57 @@ def _again(kind: str, table: pl.LazyFrame | None, known: pl.Series) -> int:
     return int(table.select(pl.col(KEYS[kind]).is_in(known.implode()).sum()).collect().item())
 
 
-def _beside_old(old: Dataset, rows: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _beside_old(old: Dataset, rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
     """Return the rows with an order that follows those that are there.
 
     Raises:
         DataError: One has times or an order, and the other not.
     """
-    columns = old.interactions().collect_schema().names()
+    columns, names = old.interactions().collect_schema().names(), rows.collect_schema().names()
     for clock in CLOCKS:
-        if (clock in columns) != (clock in rows.columns):
+        if (clock in columns) != (clock in names):
             has, lacks = (f"'{old.name}'", str(path)) if clock in columns else (str(path), f"'{old.name}'")
             raise DataError(f"the rows of {has} have a {clock} and those of {lacks} have none: they cannot be one log")
-    if "order" not in columns or not rows.height:
+    if "order" not in columns:
         return rows
     last = old.interactions().select(pl.col("order").max()).collect().item()
-    return rows.with_columns(pl.col("order") + (0 if last is None else last + 1 - min(rows["order"].to_list())))
+    return rows.with_columns(pl.col("order") + (0 if last is None else last + 1) - pl.col("order").min())
 
 
-def _without_known(old: Dataset, rows: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, int]:
-    """Return the rows that do not stand there already, to the millisecond, and how many do."""
-    if "timestamp" not in rows.columns:
-        return rows, 0
+def _without_known(old: Dataset, rows: pl.LazyFrame) -> tuple[pl.LazyFrame, int, int]:
+    """Return the rows that do not stand there already, to the millisecond; how many they are, and how many do."""
+    height = int(rows.select(pl.len()).collect(engine="streaming").item())
+    if "timestamp" not in rows.collect_schema().names():
+        return rows, height, 0
     key = ["user", "item", "timestamp"]
-    there = old.interactions().select(key)
-    fresh = rows.lazy().join(there, on=key, how="anti", maintain_order="left").collect()
-    return fresh, rows.height - fresh.height
+    # The log that is there streams by the new rows, and leaves those that it holds.
+    there = old.interactions().select(key).join(rows.select(key), on=key, how="semi").collect(engine="streaming")
+    fresh = rows.join(there.lazy(), on=key, how="anti", maintain_order="left") if there.height else rows
+    added = int(fresh.select(pl.len()).collect(engine="streaming").item())
+    return fresh, added, height - added
 
 
-def _joined(old: pl.DataFrame, new: pl.DataFrame, file: str) -> pl.DataFrame:
+def _joined(old: pl.LazyFrame, new: pl.LazyFrame, file: str) -> pl.LazyFrame:
     """Return the old rows and then the new, columns of either side missing in the other's rows.
 
     Raises:
         DataError: A column holds values that are no values of the column that is there.
     """
-    for name in [name for name in new.columns if name in old.columns and new[name].dtype != old[name].dtype]:
+    before, after = old.collect_schema(), new.collect_schema()
+    for name in [name for name in after if name in before and after[name] != before[name]]:
+        cast = pl.col(name).cast(before[name])
         try:
-            new = new.with_columns(pl.col(name).cast(old[name].dtype))
+            new.select(cast.is_null().sum()).collect(engine="streaming")
         except pl.exceptions.PolarsError:
             raise DataError(
-                f"{file}: '{name}' is {new[name].dtype} and was {old[name].dtype} in the data set: values do not fit"
+                f"{file}: '{name}' is {after[name]} and was {before[name]} in the data set: values do not fit"
             ) from None
+        new = new.with_columns(cast)
     return pl.concat([old, new], how="diagonal")
 
 
-def _with_weights(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.with_columns(pl.col(WEIGHT).fill_null(1.0)) if WEIGHT in rows.columns else rows
+def _with_weights(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.with_columns(pl.col(WEIGHT).fill_null(1.0)) if WEIGHT in rows.collect_schema().names() else rows
 
 
 def _sum(*parts: dict[str, int]) -> dict[str, int]:

@@ -4,18 +4,21 @@
     data = import_dataset("log.csv", "shop", ImportConfig())
 
 Everything is written into a folder beside the target and renamed at the end: an import that is killed leaves nothing,
-and two imports of one input give the same bytes.
+and two imports of one input give the same bytes. A large log is never held in memory (`data.streaming`).
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
@@ -24,16 +27,20 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import sha256_file
 from sensorium.data.contents import bring_media, matrix_in_order
 from sensorium.data.dataset import Dataset
-from sensorium.data.estimating import say_estimate
+from sensorium.data.estimating import estimate_import, say_estimate
 from sensorium.data.features import check_features, write_features
 from sensorium.data.filtering import is_first, require_k_core
-from sensorium.data.identifiers import distinct_ids, encode_ids, settle_ids, table_in_order
+from sensorium.data.identifiers import KEYS, encode_ids, settle_ids, table_in_order
 from sensorium.data.readers.base import Reading
 from sensorium.data.schema import FeatureInfo, Source, SourceFile
 from sensorium.data.store import REJECTED_SCHEMA, new_folder, write_info, write_tables
+from sensorium.data.streaming import Codes, Spool, encode_log, kept_log, repeated_rows
 from sensorium.data.weighting import with_weights
 
 logger = logging.getLogger(__name__)
+
+STREAMED_FROM = 2_000_000
+"""Rows of a source, told from its size, from which the log goes over files (`data.streaming`)."""
 
 READERS = "sensorium.readers"
 _BY_ENDING = {
@@ -135,8 +142,11 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
     with new_folder(out, overwrite=overwrite) as folder:
         with explained(path):
             reader, reading = read_source(path, config)
-            rows, ids, counts = settle(reading, path, config)
+            work = folder / ".work"
+            work.mkdir()
+            rows, ids, counts = settle(reading, path, config, work)
             if config.weights is not None:
+                assert isinstance(rows, pl.DataFrame)  # with weights it is held in memory
                 rows, notice = with_weights(rows, ids, Path(config.weights))
                 reading.notices.append(notice)
                 reading.files.append(Path(config.weights))
@@ -156,6 +166,7 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
             sensitive=reading.sensitive,
             notices=reading.notices,
         ).info
+        shutil.rmtree(work)
         features, notices = _write_features(reading, ids["item"], folder)
         write_info(folder, info.model_copy(update={"features": features, "notices": [*info.notices, *notices]}))
     data = Dataset.open(out)
@@ -231,34 +242,91 @@ def _without_paths(options: Any) -> Any:
 
 
 def settle(
-    reading: Reading, path: Path, config: ImportConfig, known: Mapping[str, pl.Series] | None = None
-) -> tuple[pl.DataFrame, dict[str, pl.Series], dict[str, int]]:
+    reading: Reading,
+    path: Path,
+    config: ImportConfig,
+    work: Path,
+    known: Mapping[str, pl.Series] | None = None,
+) -> tuple[pl.DataFrame | pl.LazyFrame, dict[str, pl.Series], dict[str, int]]:
     """Return the rows that stay, in the file's order and with dense ids; the external ids; and what was left out.
 
     Args:
         reading: What was read.
-        path: Of what, for messages.
+        path: Of what: by its size the rows are held in memory, or come as a lazy table over files.
         config: The filters.
+        work: A folder for these files.
         known: "user" and "item" -> external ids that have their place already; None = all ids are new.
 
     Raises:
         DataError: Nothing is left, or the reader broke the rules.
     """
-    ids = distinct_ids(reading.interactions)
-    if any(known.has_nulls() for known in ids.values()):
-        raise DataError(f"{path}: the reader gave rows without a user or an item: it must set them aside")
-    rows = encode_ids(reading.interactions.drop("row"), ids).collect(engine="streaming")
-    if not rows.height:
+    estimate = estimate_import(path)
+    large = estimate is not None and estimate.rows >= STREAMED_FROM and config.weights is None
+    if large:
+        coded, ids = encode_log(reading.interactions.drop("row"), work, path)
+        height = coded.rows
+    else:
+        rows, ids = encode_ids(reading.interactions.drop("row").collect(engine="streaming"), path)
+        height = rows.height
+    if not height:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in _by_reason(reading).items())
         raise DataError(f"{path}: no row is left to import (set aside: {reasons or 'none'})")
-    rows, counts = _filter(rows, config)
+    if large:
+        kept, counts = _choose(coded, config)
+        used = {kind: np.zeros(len(ids[kind]), dtype=bool) for kind in KEYS}
+        row = 0
+        for frame in coded.batches():
+            here = kept[row : row + frame.height]
+            row += frame.height
+            for kind in KEYS:
+                used[kind][frame[kind].to_numpy()[here]] = True
+    else:
+        rows, counts = _filter(rows, config)
+        used = {kind: np.bincount(rows[kind], minlength=len(ids[kind])) > 0 for kind in KEYS}
     closed = reading.closed or config.k_core is not None
+    moved: dict[str, Codes] = {}
     for kind, table in (("user", reading.users), ("item", reading.items)):
         # items and users without a row are part of the catalogue, unless the rows alone say who belongs to it
         more = None if closed or table is None else table.select(f"{kind}_id").collect().to_series()
-        ids[kind], code = settle_ids(ids[kind], rows[kind].to_numpy(), more, None if known is None else known[kind])
-        rows = rows.with_columns(pl.Series(kind, code))
-    return rows, ids, counts
+        before = None if known is None else known[kind]
+        ids[kind], moved[kind] = settle_ids(ids[kind], used[kind], more, before)
+    if large:
+        return kept_log(coded, kept, moved, work / "kept.parquet"), ids, counts
+    codes = [pl.Series(kind, moved[kind][rows[kind].to_numpy()]) for kind in KEYS]
+    return rows.with_columns(codes), ids, counts
+
+
+def _choose(coded: Spool, config: ImportConfig) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+    """Return which rows of a log in a file stay, bool [rows], and what was left out by kind: the rules of `_filter`."""
+    kept = np.ones(coded.rows, dtype=bool)
+    counts: dict[str, int] = {"duplicates": 0}
+    if "timestamp" in coded.names:
+        kept = ~repeated_rows(coded, ("user", "item", "timestamp"))
+        counts["duplicates"] = int((~kept).sum())
+    if config.min_rating is not None:
+        if "rating" not in coded.names:
+            raise _no_rating(config.min_rating)
+        rating = coded.column("rating")
+        before = int(kept.sum())
+        largest = rating[kept].max()
+        kept &= rating >= config.min_rating
+        if not kept.any():
+            raise _below_min_rating(config.min_rating, before, largest)
+        counts["below_min_rating"] = before - int(kept.sum())
+    if config.k_core is not None:
+        before = int(kept.sum())
+        user, item = (coded.column(kind)[kept].astype(np.int64) for kind in KEYS)
+        kept[kept] = require_k_core(user, item, config.k_core)
+        counts["outside_k_core"] = before - int(kept.sum())
+    return kept, counts
+
+
+def _no_rating(least: float) -> DataError:
+    return DataError(f"min_rating is {least} and the data have no rating")
+
+
+def _below_min_rating(least: float, rows: int, largest: float) -> DataError:
+    return DataError(f"min_rating {least} keeps 0 of {rows:,} rows (largest rating: {largest:g})")
 
 
 def _filter(rows: pl.DataFrame, config: ImportConfig) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -270,13 +338,10 @@ def _filter(rows: pl.DataFrame, config: ImportConfig) -> tuple[pl.DataFrame, dic
         rows = distinct
     if config.min_rating is not None:
         if "rating" not in rows.columns:
-            raise DataError(f"min_rating is {config.min_rating} and the data have no rating")
+            raise _no_rating(config.min_rating)
         kept = rows.filter(pl.col("rating") >= config.min_rating)
         if not kept.height:
-            raise DataError(
-                f"min_rating {config.min_rating} keeps 0 of {rows.height:,} rows "
-                f"(largest rating: {rows['rating'].to_numpy().max():g})"
-            )
+            raise _below_min_rating(config.min_rating, rows.height, rows["rating"].to_numpy().max())
         counts["below_min_rating"] = rows.height - kept.height
         rows = kept
     if config.k_core is not None:

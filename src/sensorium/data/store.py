@@ -16,10 +16,11 @@ import polars as pl
 
 from sensorium.core.config import dump
 from sensorium.core.errors import DataError
-from sensorium.core.files import says_disk_is_full, sha256_file, write_json, write_parquet
+from sensorium.core.files import atomic_path, says_disk_is_full, sha256_file, write_json, write_parquet
 from sensorium.data.dataset import Dataset
 from sensorium.data.schema import DESCRIPTION, INTERACTIONS, ITEMS, REJECTED, USERS, DatasetInfo, Source
 
+ROW_GROUP = 250_000  # rows of a log that is streamed
 REJECTED_SCHEMA = {"file": pl.String, "row": pl.Int64, "column": pl.String, "reason": pl.String, "detail": pl.String}
 
 
@@ -128,7 +129,7 @@ def write_tables(
     *,
     name: str,
     source: Source,
-    interactions: pl.DataFrame,
+    interactions: pl.DataFrame | pl.LazyFrame,
     items: pl.DataFrame,
     users: pl.DataFrame,
     rejected: pl.DataFrame | None = None,
@@ -144,7 +145,8 @@ def write_tables(
         folder: An existing folder; use it inside `new_folder`.
         name: The data set's name.
         source: Where the data came from.
-        interactions: user int32, item int32, and what else is known of each row, in the order that is kept.
+        interactions: user int32, item int32, and what else is known of each row, in the order that is kept; a lazy
+            table is never held as a whole.
         items: item int32 0..I-1, item_id text, and content columns.
         users: user int32 0..U-1, user_id text, and attributes.
         rejected: What was set aside, as `REJECTED_SCHEMA`.
@@ -163,8 +165,13 @@ def write_tables(
     rejected = pl.DataFrame(schema=REJECTED_SCHEMA) if rejected is None else rejected
     tables = {INTERACTIONS: interactions, ITEMS: items, USERS: users, REJECTED: rejected}
     for table, frame in tables.items():
-        write_parquet(folder / table, frame.rechunk())  # in how many pieces it was read leaves no trace in the bytes
-    columns = interactions.columns
+        if isinstance(frame, pl.LazyFrame):
+            with full_disk_explained(folder), atomic_path(folder / table) as temporary:
+                frame.sink_parquet(temporary, compression="zstd", statistics=True, row_group_size=ROW_GROUP)
+        else:
+            write_parquet(folder / table, frame.rechunk())  # in how many pieces it was read leaves no trace there
+    columns = interactions.collect_schema().names()
+    height = pl.scan_parquet(folder / INTERACTIONS).select(pl.len()).collect().item()
     info = DatasetInfo(
         name=name,
         licence=licence,
@@ -172,7 +179,7 @@ def write_tables(
         counts={
             "users": users.height,
             "items": items.height,
-            "interactions": interactions.height,
+            "interactions": height,
             "rejected": rejected.height,
             **(counts or {}),
         },

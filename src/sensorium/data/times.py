@@ -16,7 +16,7 @@ from sensorium.data.columns import read_number, read_text
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 
-# Unit -> its name, its milliseconds, and the number below which a column's middle is taken for it: 1973 to 5138.
+# Unit -> its name, its milliseconds, and the number below which most of a column must lie to be taken for it: 5138.
 _UNITS: dict[str, tuple[str, float, float]] = {
     "s": ("seconds", 1000.0, 1e11),
     "ms": ("milliseconds", 1.0, 1e14),
@@ -31,9 +31,10 @@ def look_at_times(column: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
     """Return the aggregates of a time column that `read_times` needs, under names of their own."""
     if dtype.is_temporal():
         return {}
-    looks = {"time: middle": read_number(column, dtype).median()}
+    number = read_number(column, dtype)
+    looks = {f"time: below {unit}": (number.abs() < top).sum() for unit, (_, _, top) in _UNITS.items()}
     if dtype == pl.String:
-        looks["time: some ISO"] = _read_iso(column).is_not_null().any()
+        looks["time: some ISO"] = read_text(column).str.contains(_ISO).any()
     return looks
 
 
@@ -42,8 +43,8 @@ def read_times(
 ) -> tuple[pl.Expr, str]:
     """Return a time column as int64 milliseconds since the epoch, UTC, and how it was understood.
 
-    Numbers in unit "auto" are seconds, milli-, micro- or nanoseconds by their size: the middle of the column must lie
-    between 1973 and 5138. Text is ISO 8601; without a zone it is UTC.
+    Numbers in unit "auto" are seconds, milli-, micro- or nanoseconds by their size: more than half of them must lie
+    before 5138. Text is ISO 8601; without a zone it is UTC.
 
     Args:
         column: Its name.
@@ -59,9 +60,9 @@ def read_times(
         return pl.col(column).dt.convert_time_zone("UTC").dt.epoch("ms"), "dates"
     if isinstance(dtype, pl.Datetime | pl.Date):
         return pl.col(column).cast(pl.Datetime("ms")).dt.epoch("ms"), "dates"
-    middle = seen.get("time: middle")
-    if middle is not None:
-        chosen = unit if unit != "auto" else next(name for name, (_, _, top) in _UNITS.items() if abs(middle) < top)
+    below = {name: seen.get(f"time: below {name}", 0) for name in _UNITS}  # every number is below the last one's top
+    if below["ns"]:
+        chosen = unit if unit != "auto" else next(name for name, count in below.items() if 2 * count > below["ns"])
         name, factor, _ = _UNITS[chosen]
         return (read_number(column, dtype) * factor).round().cast(pl.Int64, strict=False), name
     if seen.get("time: some ISO"):
