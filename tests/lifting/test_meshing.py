@@ -15,7 +15,7 @@ from sensorium.lifting.camera import orbit
 from sensorium.lifting.cloud import GaussianCloud
 from sensorium.lifting.density import density
 from sensorium.lifting.level import LEVELS, automatic_level, outlines
-from sensorium.lifting.mesh import Floats
+from sensorium.lifting.mesh import Floats, Mesh
 from sensorium.lifting.meshing import MeshConfig, make_mesh, measure
 from sensorium.lifting.meshrender import render_mesh
 from sensorium.lifting.surface import extract
@@ -188,3 +188,20 @@ def test_spheres_at_the_full_resolution(points: Floats, scale: float) -> None:
     assert found.volume == pytest.approx(BALL, rel=0.2)
     assert found.silhouette_iou is not None
     assert found.silhouette_iou >= 0.95
+
+
+def test_a_ragged_surface_gets_a_larger_texture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts that do not fit are laid out on a larger picture, so that a lift does not end for want of texels."""
+    asked = []
+    lay_out = meshing.unwrap
+
+    def crowded(surface: Mesh, size: int) -> object:
+        asked.append(size)
+        if size < 200:
+            raise DataError("the charts do not fit")
+        return lay_out(surface, size)
+
+    monkeypatch.setattr(meshing, "unwrap", crowded)
+    made = make_mesh(cloud_of(even_sphere(400), 0.05), MeshConfig(resolution=24, texture=64, view_size=32))
+    assert asked == [64, 128, 256]
+    assert made.mesh.albedo.shape == (256, 256, 3)

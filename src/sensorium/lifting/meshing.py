@@ -17,13 +17,14 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from sensorium.core.config import Config
+from sensorium.core.errors import DataError
 from sensorium.lifting.cloud import GaussianCloud
 from sensorium.lifting.density import density
 from sensorium.lifting.level import Outlines, automatic_level, outlines, silhouette_agreement
 from sensorium.lifting.mesh import Mesh, TexturedMesh, signed_volume
 from sensorium.lifting.surface import check_level, clean, extract, merged, topology
 from sensorium.lifting.texture import Baked, Merge, Observation, bake
-from sensorium.lifting.uv import unwrap
+from sensorium.lifting.uv import Unwrapped, unwrap
 from sensorium.lifting.views import Frame, frame, splat
 
 logger = logging.getLogger(__name__)
@@ -132,12 +133,22 @@ def make_mesh(
     clock.done("level and marching cubes")
     surface = clean(raw, max_faces=config.max_faces, smooth=config.smooth)
     clock.done("cleaning")
-    unwrapped = unwrap(surface, config.texture)
+    unwrapped, side = _roomy(surface, config.texture)
     clock.done("texture coordinates")
     views = splat_views(cloud, frame(surface), config.view_size, reference)
-    baked = bake(unwrapped, views, config.texture, merge=config.merge)
+    baked = bake(unwrapped, views, side, merge=config.merge)
     clock.done("texture")
     return Meshed(baked.mesh, measure(surface, wanted, baked), level, agreement, clock.seconds)
+
+
+def _roomy(surface: Mesh, side: int) -> tuple[Unwrapped, int]:
+    """Texture coordinates, on a texture of twice or four times the side where a ragged surface has too many charts."""
+    for times in (1, 2):
+        try:
+            return unwrap(surface, side * times), side * times
+        except DataError:
+            logger.info("the charts do not fit a texture of %d pixels: twice as many are taken", side * times)
+    return unwrap(surface, side * 4), side * 4
 
 
 def measure(mesh: Mesh | TexturedMesh, wanted: Outlines | None = None, baked: Baked | None = None) -> Measures:

@@ -197,11 +197,11 @@ class _Loop:
         if state.step % self.config.record_every == 0 or state.step == self.config.iterations:
             self._record()
         if state.step % self.config.checkpoint_every == 0:
+            if self.watch is not None:  # first: a run that is killed in between shows it again
+                self.watch(state.moving.cloud.detach(), state.step)
             if self.run is not None:
                 state.objective = self.objective.state() if isinstance(self.objective, Remembering) else {}
                 checkpoint.save(self.run, state, self.asked)
-            if self.watch is not None:
-                self.watch(state.moving.cloud.detach(), state.step)
         return value
 
     def _look(self) -> None:
