@@ -1,0 +1,146 @@
+"""Zero-1-to-3, here with tiny networks of random weights in the layout that diffusers writes."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sensorium.core.errors import DataError, MissingExtraError, ResourceError
+from sensorium.core.files import write_safetensors
+from sensorium.lifting.guidance.base import Pose
+from sensorium.lifting.guidance.zero123 import PROJECTION, StableZero123, Zero123, Zero123Config, relative_poses
+
+POSES = [Pose(-10.0, 40.0), Pose(20.0, -130.0)]
+WIDTH = 16
+
+
+def test_relative_poses() -> None:
+    """Elevations grow downwards and are relative to the photo's; the fourth entry tells the two models apart."""
+    found = relative_poses([Pose(10, 90), Pose(-20, -90, 2.5)], -20, stable=False)
+    expected = [[math.radians(30), 1, 0, 0], [0, -1, 0, 0.5]]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=0)
+    stable = relative_poses([Pose(10, 90)], -20, stable=True)
+    assert stable[0, 3].item() == pytest.approx(math.radians(70))
+
+
+def test_a_cpu_is_asked_before_it_works_for_hours(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="allow_slow"):
+        Zero123(Zero123Config(folder=str(tmp_path), device="cpu"))
+    with pytest.raises(DataError, match="no folder"):
+        Zero123(Zero123Config(folder=str(tmp_path / "none")))
+
+
+def test_without_diffusers_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(MissingExtraError, match=r"sensorium\[lift-hub\].*view-prior"):
+        Zero123(Zero123Config(folder=str(tmp_path), device="cpu", allow_slow=True))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    diffusers = pytest.importorskip("diffusers", reason="the extra lift-hub is not installed")
+    transformers = pytest.importorskip("transformers")
+    path = tmp_path_factory.mktemp("zero123")
+    torch.manual_seed(0)
+    blocks = 4
+    diffusers.AutoencoderKL(
+        block_out_channels=(4,) * blocks,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=2,
+        scaling_factor=0.18215,
+    ).save_pretrained(path / "vae")
+    diffusers.UNet2DConditionModel(
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=4,
+        cross_attention_dim=WIDTH,
+    ).save_pretrained(path / "unet")
+    config = transformers.CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, patch_size=56,
+        projection_dim=WIDTH,
+    )  # fmt: skip
+    transformers.CLIPVisionModelWithProjection(config).save_pretrained(path / "image_encoder")
+    write_safetensors(
+        path / PROJECTION,
+        {"proj.weight": 0.3 * torch.randn(WIDTH, WIDTH + 4), "proj.bias": torch.zeros(WIDTH)},
+    )
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+    (path / "scheduler").mkdir()
+    (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(betas))
+    return path
+
+
+def made(folder: Path, kind: type[Zero123] = Zero123) -> Zero123:
+    guidance = kind(Zero123Config(folder=str(folder), device="cpu", allow_slow=True))
+    guidance.prepare(photo(), -10.0)
+    return guidance
+
+
+def photo() -> torch.Tensor:
+    rgba = torch.rand(4, 64, 64, generator=generator())
+    return torch.cat([rgba[:3] * rgba[3:], rgba[3:]])
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_it_distils_through_the_autoencoder(folder: Path) -> None:
+    guidance = made(folder)
+    rgba = photo()[None].repeat(2, 1, 1, 1).requires_grad_()
+    said = guidance.sds(rgba, POSES, 0.5, generator())
+    assert said.loss.shape == (2,)
+    assert said.logs["t"] == 0.5
+    assert said.logs["not_finite"] == 0
+    said.loss.sum().backward()
+    assert rgba.grad is not None
+    assert rgba.grad[:, :3].abs().sum() > 0
+    assert torch.equal(guidance.sds(rgba, POSES, 0.5, generator()).loss, said.loss)
+    turned = guidance.sds(rgba, [POSES[1], POSES[1]], 0.5, generator())
+    assert turned.loss[0] != said.loss[0]
+    assert turned.loss[1] == pytest.approx(said.loss[1].item(), rel=1e-4)
+
+
+def test_the_photo_s_latents_are_not_scaled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guidance = made(folder)
+    white = torch.nn.functional.interpolate(
+        (photo()[:3] + 1 - photo()[3:])[None], (256, 256), mode="bilinear", antialias=True, align_corners=False
+    )
+    expected = guidance.vae.encode(2 * white - 1).latent_dist.mode()
+    seen = []
+    forward = guidance.unet.forward
+
+    def watching(entry: torch.Tensor, *rest: object, **options: object) -> object:
+        seen.append((entry, options["encoder_hidden_states"]))
+        return forward(entry, *rest, **options)
+
+    monkeypatch.setattr(guidance.unet, "forward", watching)
+    guidance.sds(photo()[None], POSES[:1], 0.5, generator())
+    entry, states = seen[0]
+    torch.testing.assert_close(entry[0, 4:], expected[0], atol=1e-5, rtol=1e-5)
+    assert entry[1, 4:].abs().sum() == states[1].abs().sum() == 0  # unconditional: zeros for both
+
+
+def test_refinement_is_opaque_and_changes_less_the_later_it_enters(folder: Path) -> None:
+    guidance = made(folder, StableZero123)
+    rgba = photo()[None]
+    late, early = (guidance.refine(rgba, POSES[:1], strength, generator()) for strength in (0.96, 0.9))
+    assert late.shape == (1, 4, 256, 256)
+    assert (late[:, 3] == 1).all()
+    assert not torch.equal(late, early)
+
+
+def test_weights_that_are_no_safetensors(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="as safetensors"):
+        Zero123(Zero123Config(folder=str(tmp_path), device="cpu", allow_slow=True))
