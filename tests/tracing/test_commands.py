@@ -96,3 +96,14 @@ def test_kinds_that_are_no_cells_are_refused(tmp_path: Path) -> None:
     file.write_text(to_yaml({"topic": "x", "cells": [cell]}))
     with pytest.raises(ConfigError, match="no cells of an experiment"):
         read_plan(file)
+
+
+def test_tracers_and_their_keys_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "tracers"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("akt", "bestlr", "bkt", "dkt", "flipped", "irt", "pfa", "sakt", "simplekt", "ukt", "ukt-point"):
+        assert f"\n{name} " in listed
+    assert main(["config", "show", "dkt"]) == 0
+    told = capsys.readouterr().out
+    for key in ("difficulty", "variational", "priors", "counts", "question_dropout"):
+        assert key in told
