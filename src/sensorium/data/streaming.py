@@ -27,7 +27,7 @@ from sensorium.core.errors import DataError
 from sensorium.data.identifiers import KEYS, PLAIN_INTEGER
 from sensorium.data.store import full_disk_explained
 
-BATCH = 250_000  # rows that are in memory at once
+BATCH = 100_000  # rows that are in memory at once
 BUCKETS = 16  # files of distinct ids, by the first four bits of their hash
 HASHES = 3  # so many are tried
 
@@ -135,14 +135,21 @@ def _hash_log(rows: pl.LazyFrame, work: Path, path: Path, seed: int) -> Spool:
             for kind in KEYS
         }
         writer = stack.enter_context(Writer(work / "hashed.arrow"))
-        for frame in rows.collect_batches(chunk_size=BATCH, maintain_order=True):
-            hashes = []
-            for kind, key in KEYS.items():
-                if frame[key].has_nulls():
-                    raise DataError(f"{path}: the reader gave rows without a user or an item: it must set them aside")
-                hashes.append(frame[key].hash(seed).alias(kind))
-                _divide(pl.DataFrame({"id": frame[key], "hash": hashes[-1]}), buckets[kind])
-            writer.write(frame.select(*hashes, pl.exclude(*KEYS.values(), *KEYS)))
+        incomplete = False
+
+        def take(frame: pl.DataFrame) -> bool:
+            nonlocal incomplete
+            incomplete = any(frame[key].has_nulls() for key in KEYS.values())
+            if not incomplete:
+                hashes = [frame[key].hash(seed).alias(kind) for kind, key in KEYS.items()]
+                for found, (kind, key) in zip(hashes, KEYS.items(), strict=True):
+                    _divide(pl.DataFrame({"id": frame[key], "hash": found}), buckets[kind])
+                writer.write(frame.select(*hashes, pl.exclude(*KEYS.values(), *KEYS)))
+            return incomplete  # True ends the reading
+
+        rows.sink_batches(take, chunk_size=BATCH, maintain_order=True, engine="streaming")
+        if incomplete:
+            raise DataError(f"{path}: the reader gave rows without a user or an item: it must set them aside")
         return writer.done()
 
 
