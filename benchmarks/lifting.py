@@ -1,10 +1,10 @@
 """One photo to a 3D asset, measured: cells of (suite, arm, object, seed), one row for each that is finished.
 
-    OMP_NUM_THREADS=1 python benchmarks/lifting.py stress       # the contrastive term, with guidance that knows the truth
+    OMP_NUM_THREADS=1 python benchmarks/lifting.py stress       # the contrastive term, guidance that knows the truth
     OMP_NUM_THREADS=1 python benchmarks/lifting.py prior        # with the embedded prior: arms, baselines, ablations
     OMP_NUM_THREADS=1 python benchmarks/lifting.py photos       # the pictures of $SENSORIUM_DATA/image3d
     OMP_NUM_THREADS=1 python benchmarks/lifting.py enlarging    # super-resolution on and off
-    python benchmarks/lifting.py --table                        # fills the tables of docs/results/contrastive-gaussian.md
+    python benchmarks/lifting.py --table                        # fills tables of docs/results/contrastive-gaussian.md
 
 Objects are procedural and held out: their seeds lie beyond all that the embedded prior was trained on. Each is lifted
 from its reference view, as it is; every other view of it is known. A finished cell is not run again, and a suite that
@@ -33,7 +33,7 @@ from sensorium.core.files import digest, write_text
 from sensorium.core.home import shared_data
 from sensorium.core.rundir import machine_class
 from sensorium.encoders.lpips import LPIPS
-from sensorium.lifting.contrastive import released
+from sensorium.lifting.contrastive import UNIT, released
 from sensorium.lifting.generation.cardboard import billboard, extrusion
 from sensorium.lifting.generation.config import LiftConfig, laid_over
 from sensorium.lifting.generation.making import Maker
@@ -47,14 +47,15 @@ from sensorium.lifting.photo.enlarging import enlarge
 from sensorium.lifting.photo.preparation import prepare_photo
 from sensorium.lifting.prior.objects import TRAINING_SEEDS, ProceduralObject, draw_object
 
-ROWS = Path(__file__).parents[1] / "docs" / "results" / "rows" / "lifting.jsonl"
+ROWS = Path(__file__).parents[1] / "docs" / "results" / "rows" / "contrastive-gaussian-lifting.jsonl"
 PAGE = ROWS.parents[1] / "contrastive-gaussian.md"
 FIRST_SEED = 900_000_100  # of the held-out objects
 
 Tree = dict[str, Any]
 OFF: Tree = {"contrastive": {"weight": 0.0}}
 RELEASED: Tree = {"contrastive": dump(released(128))}
-NEGATIVE: Tree = {"contrastive": {"ambiguous": "negative"}}
+ON: Tree = {"contrastive": {"weight": UNIT}}
+NEGATIVE: Tree = {"contrastive": {"weight": UNIT, "ambiguous": "negative"}}
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,12 @@ def stress() -> Iterator[Cell]:
     lathes = [f"{FIRST_SEED + 50 + k} lathe" for k in range(3)]
     for seed in range(3):
         for thing in things:
-            for arm, change in (("off", OFF), ("default", {}), ("negative", NEGATIVE), ("released", RELEASED)):
+            for arm, change in (("off", OFF), ("default", ON), ("negative", NEGATIVE), ("released", RELEASED)):
                 yield Cell("janus", arm, thing, seed, laid_over(size, change), "oracle-janus")
-            for arm, change in (("off", OFF), ("default", {})):
+            for arm, change in (("off", OFF), ("default", ON)):
                 yield Cell("clean", arm, thing, seed, laid_over(size, change), "oracle")
         for thing in lathes:
-            for arm, change in (("off", OFF), ("default", {})):
+            for arm, change in (("off", OFF), ("default", ON)):
                 yield Cell("lathes", arm, thing, seed, laid_over(size, change), "oracle")
 
 
@@ -108,12 +109,12 @@ def prior() -> Iterator[Cell]:
     things = [str(FIRST_SEED + k) for k in range(10)]
     fast: Tree = {"preset": "cpu-fast"}
     small: Tree = {"preset": "test"}
-    everything_positive: Tree = {"contrastive": {"split": "all_positive"}}
-    unweighted: Tree = {"contrastive": {"quantity": "none"}}
+    everything_positive: Tree = {"contrastive": {"weight": UNIT, "split": "all_positive"}}
+    unweighted: Tree = {"contrastive": {"weight": UNIT, "quantity": "none"}}
     for thing in things[:8]:
         for arm in ("billboard", "extrusion"):
             yield Cell("ends", arm, thing, 0, fast, arm)
-    for arm, change in (("base", OFF), ("contrastive", {}), ("no split", everything_positive),
+    for arm, change in (("base", OFF), ("contrastive", ON), ("no split", everything_positive),
                         ("no quantity weights", unweighted)):  # fmt: skip
         for thing in things:
             yield Cell("small", arm, thing, 0, laid_over(small, change), "view-prior", dress=True)
@@ -121,7 +122,7 @@ def prior() -> Iterator[Cell]:
         yield Cell("small", "no guidance", thing, 0, laid_over(small, OFF), "none", dress=True)
     for thing in things[:8]:
         yield Cell("ends", "no guidance", thing, 0, laid_over(fast, OFF), "none", dress=True)
-        for arm, change in (("base", OFF), ("contrastive", {})):
+        for arm, change in (("base", OFF), ("contrastive", ON)):
             yield Cell("ends", arm, thing, 0, laid_over(fast, change), "view-prior", dress=True)
 
 

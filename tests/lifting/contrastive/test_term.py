@@ -35,7 +35,7 @@ def test_split(ambiguous: str, label: int) -> None:
 def test_alike_views_are_pulled_and_others_pushed(lpips: LPIPS) -> None:
     """The front again from the front is positive, from behind it is nothing, and one plain colour is negative."""
     reference = picture(64)
-    term = ContrastiveTerm(reference, FRONT, ContrastiveConfig(side=64, memory=4), lpips)
+    term = ContrastiveTerm(reference, FRONT, ContrastiveConfig(weight=100, side=64, memory=4), lpips)
     plain = torch.tensor([0.2, 0.2, 0.8]).reshape(3, 1, 1) * reference[3:]
     views = torch.stack([0.9 * reference, reference, torch.cat([plain, reference[3:]])]).requires_grad_()
     poses = [Pose(0, 5), Pose(0, 180), Pose(0, 180)]
@@ -50,16 +50,16 @@ def test_alike_views_are_pulled_and_others_pushed(lpips: LPIPS) -> None:
 
 
 def test_it_rests_at_first_and_remembers_the_last(lpips: LPIPS) -> None:
-    term = ContrastiveTerm(picture(64), FRONT, ContrastiveConfig(side=64, memory=3), lpips)
+    term = ContrastiveTerm(picture(64), FRONT, ContrastiveConfig(weight=100, side=64, memory=3), lpips)
     views = torch.stack([picture(64, 1), picture(64, 2)])
     assert term(views, [FRONT, FRONT], 0.05, generator()) == (None, {})
     for _ in range(3):
         term(views, [FRONT, FRONT], 0.5, generator())
     assert len(term.remembered) == 3
-    other = ContrastiveTerm(picture(64), FRONT, ContrastiveConfig(side=64, memory=3), lpips)
+    other = ContrastiveTerm(picture(64), FRONT, ContrastiveConfig(weight=100, side=64, memory=3), lpips)
     other.restore(term.state())
     assert other(views, [FRONT, FRONT], 0.5, generator())[0] == term(views, [FRONT, FRONT], 0.5, generator())[0]
-    off = ContrastiveTerm(picture(64), FRONT, ContrastiveConfig(weight=0, side=64), lpips)
+    off = ContrastiveTerm(picture(64), FRONT, ContrastiveConfig(side=64), lpips)
     assert off(views, [FRONT, FRONT], 0.9, generator())[0] is None
 
 

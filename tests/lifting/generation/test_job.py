@@ -55,7 +55,7 @@ def config(photo: Path, **tree: object) -> dict[str, object]:
         "preset": "test",
         "guidance": "cube-oracle",
         "sizes": {"points": 150, "known_side": 32, "novel_sides": [32], "optimisation": optimisation},
-        "contrastive": {"side": 64, "margin": 0.6},
+        "contrastive": {"weight": 100.0, "side": 64, "margin": 0.6},
         "mesh": {"resolution": 24, "texture": 64, "view_size": 32, "max_faces": 500},
         "output": {"frames": 3, "frame_side": 32},
         "texture": {"photo_side": 48},

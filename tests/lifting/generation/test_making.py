@@ -36,7 +36,7 @@ def config(**tree: object) -> LiftConfig:
 
 @pytest.fixture(scope="module")
 def shaped(lpips: LPIPS) -> Shaped:
-    return maker(config(), Oracle(cube), lpips).shape()
+    return maker(config(contrastive={"weight": 100.0}), Oracle(cube), lpips).shape()
 
 
 def test_guidance_makes_the_other_sides(shaped: Shaped, lpips: LPIPS) -> None:

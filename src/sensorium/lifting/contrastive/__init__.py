@@ -8,8 +8,8 @@ pulled to it, those that do not are pushed away.
     term.py       the four together, with a memory of the last distances
 """
 
-from sensorium.lifting.contrastive.config import ContrastiveConfig, released
+from sensorium.lifting.contrastive.config import UNIT, ContrastiveConfig, released
 from sensorium.lifting.contrastive.loss import qa_triplet
 from sensorium.lifting.contrastive.term import ContrastiveTerm
 
-__all__ = ["ContrastiveConfig", "ContrastiveTerm", "qa_triplet", "released"]
+__all__ = ["UNIT", "ContrastiveConfig", "ContrastiveTerm", "qa_triplet", "released"]

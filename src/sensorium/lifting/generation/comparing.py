@@ -12,9 +12,10 @@ from PIL import Image
 
 from sensorium.core.files import write_json
 from sensorium.core.pages import picture, write_page
-from sensorium.lifting.generation.config import laid_over
+from sensorium.lifting.contrastive import UNIT
+from sensorium.lifting.generation.config import LiftConfig, laid_over
 
-ARMS: dict[str, dict[str, Any]] = {"base": {"contrastive": {"weight": 0.0}}, "contrastive": {}}
+ARMS = ("base", "contrastive")
 Finish = Callable[[dict[str, Any], Path], dict[str, Any]]
 
 
@@ -47,17 +48,20 @@ def compare(tree: Mapping[str, Any], seeds: Sequence[int], folder: Path, finish:
     """Lift a photo with and without the contrastive term.
 
     Args:
-        tree: A configuration of kind "lift", as plain values.
+        tree: A configuration of kind "lift", as plain values; its weight of the term, or 100 where it has none, is
+            that of the second arm.
         seeds: Each is run with both arms.
         folder: The runs go to `<folder>/<arm>-<seed>`; those that are complete are read, those that were killed go on.
         finish: Runs or resumes a configuration in a folder and returns its result (`experiments.run`, which this room
             does not know).
     """
+    own = LiftConfig.model_validate(tree).contrastive.weight
+    weights = dict(zip(ARMS, (0.0, own or UNIT), strict=True))
     results: dict[str, dict[int, dict[str, Any]]] = {arm: {} for arm in ARMS}
     for seed in seeds:
-        for arm, change in ARMS.items():
-            path = folder / f"{arm}-{seed}"
-            results[arm][seed] = finish(laid_over(laid_over(tree, change), {"seed": seed}), path)
+        for arm, weight in weights.items():
+            change = {"seed": seed, "contrastive": {"weight": weight}}
+            results[arm][seed] = finish(laid_over(tree, change), folder / f"{arm}-{seed}")
     compared = Compared(results, folder)
     write_json(folder / "compare.json", {arm: {str(seed): one for seed, one in found.items()}
                                          for arm, found in results.items()})  # fmt: skip

@@ -1,0 +1,134 @@
+"""The tables of docs/results/contrastive-gaussian.md about lifting, from the rows of benchmarks/lifting.py.
+
+Differences are paired: of two arms on the same object and seed, means over the seeds of an object, and a 95 % interval
+by bootstrap over the objects (10,000 draws).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sensorium.core.seeds import numpy_generator
+
+Row = dict[str, Any]
+DRAWS = 10_000
+
+# Name in a heading, its place in a row below "cloud" or "mesh", digits.
+NOVEL = [
+    ("PSNR, dB", ("novel", "psnr"), 2),
+    ("LPIPS", ("novel", "lpips"), 3),
+    ("IoU", ("novel", "iou"), 3),
+    ("the photo's view, dB", ("reference", "psnr"), 1),
+]
+STRESS = [
+    ("PSNR, dB", ("novel", "psnr"), 2),
+    ("behind, dB", ("novel", "behind_psnr"), 2),
+    ("Janus index", ("novel", "janus"), 3),
+    ("LPIPS of the photo's view", ("reference", "lpips"), 3),
+]
+
+
+def table(
+    rows: Sequence[Row], suite: str, asset: str, columns: list[tuple[str, tuple[str, str], int]], base: str
+) -> str:
+    """Means by arm, and in brackets the paired difference to the base arm with its interval."""
+    mine = [row for row in rows if row["suite"] == suite and asset in row]
+    if not mine:
+        return "not run here"
+    lines = [
+        f"| arm | lifts | {' | '.join(name for name, _, _ in columns)} |",
+        "| --- " + "| ---: " * (len(columns) + 1) + "|",
+    ]
+    for arm in dict.fromkeys(row["arm"] for row in mine):
+        found = [row for row in mine if row["arm"] == arm]
+        cells = []
+        for _, path, digits in columns:
+            values = by_object(found, asset, path)
+            cell = f"{np.mean([np.mean(list(one.values())) for one in values.values()]):.{digits}f}"
+            if arm != base and (
+                difference := paired(values, by_object([r for r in mine if r["arm"] == base], asset, path))
+            ):
+                mean, low, high = difference
+                cell += f" ({mean:+.{digits}f}: {low:+.{digits}f} to {high:+.{digits}f})"
+            cells.append(cell)
+        lines.append(f"| {arm} | {len(found)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_object(rows: Sequence[Row], asset: str, path: tuple[str, str]) -> dict[str, dict[int, float]]:
+    """Values by object and seed."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        found.setdefault(row["thing"], {})[row["seed"]] = row[asset][path[0]][path[1]]
+    return found
+
+
+def paired(one: dict[str, dict[int, float]], other: dict[str, dict[int, float]]) -> tuple[float, float, float] | None:
+    """Mean difference over objects that both have, and its interval; None with fewer than two."""
+    differences = [
+        float(np.mean([one[thing][seed] - other[thing][seed] for seed in one[thing] if seed in other[thing]]))
+        for thing in one
+        if thing in other and set(one[thing]) & set(other[thing])
+    ]
+    if len(differences) < 2:
+        return None
+    draws = numpy_generator(0, "paired differences", len(differences)).integers(
+        0, len(differences), (DRAWS, len(differences))
+    )
+    means = np.array(differences)[draws].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(np.mean(differences)), float(low), float(high)
+
+
+def differences_table(rows: Sequence[Row]) -> str:
+    """Novel PSNR of every object, by arm, at the size of `cpu-fast`."""
+    mine = [row for row in rows if row["suite"] == "ends" and "mesh" in row]
+    if not mine:
+        return "not run here"
+    arms = list(dict.fromkeys(row["arm"] for row in mine))
+    lines = [f"| object | family | {' | '.join(arms)} |", "| --- | --- " + "| ---: " * len(arms) + "|"]
+    for thing in dict.fromkeys(row["thing"] for row in mine):
+        values = {row["arm"]: row for row in mine if row["thing"] == thing}
+        cells = [f"{values[arm]['mesh']['novel']['psnr']:.2f}" if arm in values else "not run here" for arm in arms]
+        lines.append(f"| {thing} | {next(iter(values.values()))['family']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def photos_table(rows: Sequence[Row]) -> str:
+    mine = [row for row in rows if row["suite"] == "photos"]
+    if not mine:
+        return "not run here"
+    lines = ["| picture | mesh, dB | mesh, LPIPS | cloud, dB | Gaussians | faces | watertight | CPU s | wall s |",
+             "| --- " + "| ---: " * 5 + "| --- | ---: | ---: |"]  # fmt: skip
+    for row in mine:
+        mesh, cloud, facts = row["mesh"]["reference"], row["cloud"]["reference"], row["mesh_facts"]
+        name = row["thing"].removesuffix("_rgba.png")
+        lines.append(
+            f"| {name} | {mesh['psnr']:.1f} | {mesh['lpips']:.3f} | {cloud['psnr']:.1f} "
+            f"| {row['gaussians']:,} | {facts['faces']:,} | {'yes' if facts['watertight'] else 'no'} | "
+            f"{row['cpu_seconds']:.0f} | {row['wall_seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def enlarging_table(rows: Sequence[Row]) -> str:
+    columns = [
+        ("LPIPS of the photo's view", ("reference", "lpips"), 3),
+        ("the photo's view, dB", ("reference", "psnr"), 2),
+    ]
+    return table(rows, "enlarging", "mesh", columns, "lanczos")
+
+
+TABLES = {
+    "clean": lambda rows: table(rows, "clean", "cloud", STRESS, "off"),
+    "janus": lambda rows: table(rows, "janus", "cloud", STRESS, "off"),
+    "lathes": lambda rows: table(rows, "lathes", "cloud", STRESS, "off"),
+    "ends": lambda rows: table(rows, "ends", "mesh", NOVEL, "base"),
+    "objects": differences_table,
+    "small": lambda rows: table(rows, "small", "mesh", NOVEL, "base"),
+    "photos": photos_table,
+    "enlarging": enlarging_table,
+}
