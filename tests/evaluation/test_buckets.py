@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from sensorium.core.seeds import catalogue_order
-from sensorium.evaluation.buckets import evaluate_within, measure_buckets, popularity_buckets, warm_and_cold
+from sensorium.evaluation.buckets import (
+    evaluate_within,
+    frequency_buckets,
+    measure_buckets,
+    popularity_buckets,
+    warm_and_cold,
+)
 from sensorium.evaluation.ranking import evaluate
 from sensorium.evaluation.tasks import restrict
 
@@ -62,3 +68,13 @@ def test_an_empty_bucket_is_said_not_scored() -> None:
     assert parts["none"].summary == {}
     with pytest.raises(ValueError, match="another task"):
         measure_buckets(restrict(task, np.zeros(20, dtype=bool)), result, {}, ks=[5], metrics=["recall"])
+
+
+def test_frequency_bins_double_and_hold_every_item_once():
+    count = np.array([0, 1, 2, 3, 4, 7, 8, 40])
+    found = frequency_buckets(count)
+    assert {name: np.flatnonzero(items).tolist() for name, items in found.items() if items.any()} == {
+        "0": [0], "1": [1], "2-3": [2, 3], "4-7": [4, 5], "8-15": [6], "32-63": [7],
+    }  # fmt: skip
+    assert np.array_equal(sum(items.astype(int) for items in found.values()), np.ones(8))
+    assert list(frequency_buckets(np.zeros(3, dtype=np.int64))) == ["0"]

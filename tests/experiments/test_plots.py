@@ -64,3 +64,16 @@ def test_plots_leave_the_global_style_alone_and_repeat_byte_by_byte():
     assert dict(mpl.rcParams) == before
     assert one == two
     assert "&lt;b&gt;" in figure(plots.dots({"<b>": Interval(0.4, 0.3, 0.5)}, "recall"), description="x")
+
+
+def test_a_curve_over_bins_has_a_point_for_each_and_a_band():
+    values = [Interval(0.1, 0.05, 0.2), Interval(0.3, 0.2, 0.4), Interval(0.2, 0.1, 0.3)]
+    axes = plots.frequency_curve(["0", "1", "2-3"], {"sasrec": values}, y="hit_rate@10", title="Often").axes[0]
+    assert axes.lines[0].get_ydata().tolist() == [0.1, 0.3, 0.2]
+    assert len(axes.collections) == 1
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2-3"]
+
+
+def test_a_matrix_prints_its_numbers_and_leaves_gaps_empty():
+    axes = plots.matrix(["a", "b"], ["x", "y"], np.array([[0.1, np.nan], [0.25, 0.5]]), title="Transfer").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.1000", "0.2500", "0.5000"]

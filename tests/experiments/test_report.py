@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from sensorium.core.files import read_json, write_json
 from sensorium.data.schema import Source
 from sensorium.data.store import new_folder, write_tables
 from sensorium.experiments.finished import describe_origin, describe_split
-from sensorium.experiments.report import write_report
+from sensorium.experiments.report import _frequency_plot, write_report
 from sensorium.experiments.run import run
 
 from .paper import write_run
@@ -177,3 +178,16 @@ def test_origins_and_splits_in_words():
     assert describe_origin({"reader": "lfm2k", "file": "x.npy"}) == "reader lfm2k, file x.npy"
     assert describe_split({"name": "random_per_user", "unknown": "keep"}) == "random_per_user"
     assert describe_split({"name": "cold_items", "ratio": 0.35}) == "cold_items (ratio=0.35)"
+
+
+def test_a_curve_by_frequency_needs_three_bins_with_targets():
+    def drawn(counts: dict[str, int]) -> list[object]:
+        bins = {
+            name: {"n": n, "hit_rate@10": 0.1 if n else None, "interval": [0.0, 0.2] if n else None}
+            for name, n in counts.items()
+        }
+        run = SimpleNamespace(result={"by_frequency": bins}, selection="hit_rate@10", model="sasrec")
+        return list(_frequency_plot(run))  # type: ignore[arg-type]
+
+    assert len(drawn({"0": 3, "1": 0, "2-3": 4, "4-7": 9})) == 1
+    assert drawn({"0": 3, "1": 0, "2-3": 4}) == []

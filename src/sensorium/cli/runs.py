@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
         ("report", report),
         ("experiment", experiment),
         ("audit", audit),
+        ("transfer", transfer),
     ):
         app.command(name)(command)
 
@@ -162,6 +163,36 @@ def experiment(
         say(line)
     if not result.passed:
         raise typer.Exit(1)
+
+
+def transfer(
+    source: Path = typer.Argument(..., metavar="RUN", help="folder of a run whose model knows content alone"),
+    config: Path = typer.Argument(..., metavar="TARGET", help="YAML file of a run on the data it is carried to"),
+    out: Path = typer.Option(..., "--out", metavar="FOLDER", help="where the outcome goes"),
+    beside: list[Path] = typer.Option(
+        [], "--beside", metavar="FOLDER", help="transfers that stand on the same page; may be repeated"
+    ),
+) -> None:
+    """Carry a model of content to other data.
+
+    From scratch, zero-shot, and fine-tuned on 1 %, 10 % and all of the target's users.
+
+    In Python: sensorium.experiments.transfer.transfer("runs/x", "target.yaml", out="runs/x-to-y").
+    """
+    from sensorium.experiments.transfer import transfer as carry
+    from sensorium.experiments.transfer import write_transfer_page
+
+    result = carry(source, config, out=out)
+    metric = result["metric"]
+    rows = [
+        [variant["name"], str(variant["users"]), str(variant["epochs"]), f"{variant['test'][metric]:.4f}"]
+        for variant in result["variants"]
+    ]
+    title = f"{result['model']}: {result['source']} to {result['target']}"
+    show_table(["variant", "users", "epochs", metric], rows, numbers=("users", "epochs", metric), title=title)
+    if beside:
+        write_transfer_page([out, *beside], out / "report.html")
+    say(f"report: {out / 'report.html'}")
 
 
 def audit(

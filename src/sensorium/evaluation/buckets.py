@@ -34,6 +34,21 @@ def popularity_buckets(item_count: Integers) -> dict[str, Booleans]:
     }
 
 
+def frequency_buckets(item_count: Integers) -> dict[str, Booleans]:
+    """Return the items by train rows, in bins of twice the width each: "0", "1", "2-3", "4-7", ... -> bool [I].
+
+    Args:
+        item_count: int64 [I], train rows of each item.
+    """
+    found = {"0": item_count == 0}
+    low = 1
+    while low <= item_count.max(initial=0):
+        high = 2 * low - 1
+        found[str(low) if low == high else f"{low}-{high}"] = (item_count >= low) & (item_count <= high)
+        low *= 2
+    return found
+
+
 def warm_and_cold(item_count: Integers) -> dict[str, Booleans]:
     """Return the items with a train row and those without: "warm", "cold" -> bool [I]."""
     return {"warm": item_count > 0, "cold": item_count == 0}

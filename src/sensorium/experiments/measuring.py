@@ -15,7 +15,13 @@ from sensorium.data.batches import PairBatches
 from sensorium.data.splits import Split
 from sensorium.data.weights import WeightedBatches
 from sensorium.evaluation.bootstrap import Interval, mean_intervals
-from sensorium.evaluation.buckets import evaluate_within, measure_buckets, popularity_buckets, warm_and_cold
+from sensorium.evaluation.buckets import (
+    evaluate_within,
+    frequency_buckets,
+    measure_buckets,
+    popularity_buckets,
+    warm_and_cold,
+)
 from sensorium.evaluation.histories import HistoryScorer, OwnerScorer, history_task
 from sensorium.evaluation.ranking import Ranked, evaluate, rank, ranking_rules
 from sensorium.evaluation.results import RankingResult, measure
@@ -150,6 +156,20 @@ def bucket_results(setup: Setup, tested: Tested) -> dict[str, tuple[npt.NDArray[
         n_users=setup.view.n_users,
     )
     return {name: (buckets[name], result) for name, result in found.items()}
+
+
+def by_frequency(setup: Setup, tested: Tested) -> dict[str, RankingResult]:
+    """Measure the same lists on items by how often training showed them, in bins of twice the width each."""
+    evaluation = setup.config.evaluation
+    return measure_buckets(
+        tested.task,
+        tested.result,
+        frequency_buckets(trained_count(setup)),
+        ks=evaluation.ks,
+        metrics=[name.partition("@")[0] for name in [setup.config.selection] if "@" in name],
+        item_count=trained_count(setup),
+        n_users=setup.view.n_users,
+    )
 
 
 def trained_count(setup: Setup) -> npt.NDArray[np.int64]:

@@ -145,6 +145,37 @@ def bars(groups: Sequence[str], series: Mapping[str, Sequence[Interval]], *, y: 
         return figure
 
 
+def frequency_curve(bins: Sequence[str], series: Mapping[str, Sequence[Interval]], *, y: str, title: str) -> Figure:
+    """Draw one line for each label over bins in their order, with a band for its intervals."""
+    with _canvas(2.8) as (figure, axes):
+        positions = np.arange(len(bins))
+        for place, (label, values) in enumerate(series.items()):
+            mean, low, high = (np.array(column) for column in zip(*values, strict=True))
+            axes.plot(positions, mean, "o-", color=colour_of(place), linewidth=1.6, markersize=4, label=_short(label))
+            axes.fill_between(positions, low, high, color=colour_of(place), alpha=0.15, linewidth=0)
+        axes.set_xticks(positions, bins, rotation=45, ha="right")
+        axes.set_ylim(bottom=0)
+        axes.set(xlabel="times in training", ylabel=y, title=title)
+        if len(series) > 1:
+            figure.legend(loc="outside lower center", ncols=min(len(series), 3))
+        return figure
+
+
+def matrix(rows: Sequence[str], columns: Sequence[str], values: npt.NDArray[np.float64], *, title: str) -> Figure:
+    """Draw numbers [rows, columns] as a table of shaded fields; NaN stays empty."""
+    with _canvas(0.9 + 0.42 * len(rows)) as (figure, axes):
+        axes.imshow(values, cmap="Blues", vmin=0, aspect="auto")
+        axes.grid(visible=False)
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), [_short(row) for row in rows])
+        middle = np.nanmax(values, initial=0) * 0.6
+        for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
+            number = values[row, column]
+            axes.text(column, row, f"{number:.4f}", ha="center", va="center", color="w" if number > middle else "#222")
+        axes.set_title(title)
+        return figure
+
+
 def points(values: Mapping[str, tuple[float, float]], *, x: str, y: str, title: str) -> Figure:
     """Draw one labelled point (x, y) for each label."""
     with _canvas(2.8) as (figure, axes):

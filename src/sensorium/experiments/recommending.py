@@ -32,6 +32,7 @@ from sensorium.experiments.measuring import (
     Tested,
     among_cold_items,
     bucket_results,
+    by_frequency,
     fit,
     intervals,
     measure_test,
@@ -162,9 +163,23 @@ def _result(
         },
     }
     result["exposure"] = _exposure(setup, tested)
+    result["by_frequency"] = _by_frequency(setup, tested)
     if cold is not None and setup.split.cold_items is not None:  # "test" ranks the cold items among the whole catalogue
         result["cold_items"] = {"items": int(setup.split.cold_items.sum()), "among_cold": _report(cold)}
     return result
+
+
+def _by_frequency(setup: Setup, tested: Tested) -> dict[str, dict[str, Any]]:
+    """Return the number that selected by how often training showed the target: bin -> n, value, interval."""
+    metric = setup.config.selection
+    if metric not in tested.result.per_query:
+        return {}  # a number of the model's own, or one of all lists together
+    found = {}
+    for name, part in by_frequency(setup, tested).items():
+        bound = intervals(part)[metric] if part.n else None
+        ends = None if bound is None else [bound.low, bound.high]
+        found[name] = {"n": part.n, metric: part.summary.get(metric), "interval": ends}
+    return found
 
 
 def _exposure(setup: Setup, tested: Tested) -> dict[str, float | None]:

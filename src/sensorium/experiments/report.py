@@ -194,7 +194,20 @@ def _bucket_plots(run: FinishedRun) -> list[Markup]:
         for bucket in (run.bucket(name) for name in names)
     ]
     plot = plots.bars(names, {run.model: values}, y=metric, title="By train rows of the target")
-    return [figure(plot, description=f"{metric} by the number of train rows of the target")]
+    drawn = [figure(plot, description=f"{metric} by the number of train rows of the target")]
+    return drawn + _frequency_plot(run)
+
+
+def _frequency_plot(run: FinishedRun) -> list[Markup]:
+    """Return the curve over how often training showed the target; runs of the first releases have none."""
+    bins: Mapping[str, Any] = run.result.get("by_frequency", {})
+    filled = {name: value for name, value in bins.items() if value["n"]}
+    if len(filled) < 3:
+        return []
+    metric = run.selection
+    values = [Interval(value[metric], *value["interval"]) for value in filled.values()]
+    plot = plots.frequency_curve(list(filled), {run.model: values}, y=metric, title="By how often training showed it")
+    return [figure(plot, description=f"{metric} by how often training showed the target, in bins of twice the width")]
 
 
 def _examples(run: FinishedRun) -> tuple[list[Example], str]:

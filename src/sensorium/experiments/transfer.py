@@ -1,0 +1,245 @@
+"""What a model of content learned on one data set is worth on another one: no item in common, one configuration.
+
+    from scratch     trained on the target alone
+    zero-shot        the source's weights, no training
+    fine-tuned       the source's weights, trained on 1 %, 10 % and all of the target's users
+
+All are selected and tested on the same validation and test rows, of all users. `epochs_to_scratch` is how many epochs
+a fine-tuned model needs to be at least as good on validation as the model from scratch ever was. Features are
+standardised by the target's own training items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorium.core.config import build, dump
+from sensorium.core.errors import ConfigError, DataError, RunError
+from sensorium.core.files import read_json
+from sensorium.core.rundir import RunDirectory
+from sensorium.core.seeds import numpy_generator
+from sensorium.data.dataset import Dataset
+from sensorium.data.view import TrainView
+from sensorium.experiments.config import RunConfig, read_tree
+from sensorium.experiments.loading import LoadedRun, load_run
+from sensorium.experiments.measuring import fit, intervals, measure_test, validate_best
+from sensorium.experiments.setup import Setup, set_up
+from sensorium.recommenders.base import Recommender
+from sensorium.recommenders.towers.id import IDTower
+
+KIND = "transfer"
+RESULT = "result.json"
+
+
+def transfer(
+    source: str | Path | LoadedRun,
+    target: RunConfig | Mapping[str, Any] | str | Path,
+    *,
+    out: str | Path,
+    shares: Sequence[float] = (0.01, 0.1, 1.0),
+) -> dict[str, Any]:
+    """Carry a run's model to another data set; write `result.json` and `report.html` into a new folder.
+
+    Args:
+        source: The run, or its folder.
+        target: A run's configuration on the target; its model is the source's, whatever it says.
+        out: The folder.
+        shares: Of the target's users, for fine-tuning.
+
+    Returns:
+        What `result.json` holds: source, target, metric, and one entry for each variant.
+
+    Raises:
+        ConfigError: The model has rows for single items or users, which mean nothing on other data.
+        DataError: The two data sets share an item.
+        RunError: The folder holds something.
+    """
+    loaded = source if isinstance(source, LoadedRun) else load_run(source)
+    config = _with_model_of(loaded, target)
+    setup = set_up(config)
+    _require_disjoint(loaded.dataset, setup.dataset)
+    _require_portable(loaded.model, setup.model, config.model.name)
+    out = Path(out)
+    kept = RunDirectory.create(out, {"kind": KIND, "source": str(loaded.path), "target": dump(config)})
+    variants = [_variant("from scratch", setup, out, None, 1.0), _variant("zero-shot", setup, out, loaded, 0.0)]
+    variants += [_variant(f"fine-tuned, {share:.0%} of users", setup, out, loaded, share) for share in shares]
+    best = variants[0]["best_valid"]
+    for variant in variants[2:]:
+        reached = [epoch for epoch, value in variant["curve"] if value >= best]
+        variant["epochs_to_scratch"] = min(reached, default=None)
+    result = {
+        "kind": KIND,
+        "source": loaded.dataset.info.name,
+        "target": setup.dataset.info.name,
+        "model": config.model.name,
+        "metric": config.selection,
+        "seed": config.seed,
+        "variants": variants,
+    }
+    kept.write_result(result)
+    write_transfer_page([out], out / "report.html")
+    return result
+
+
+def _with_model_of(loaded: LoadedRun, target: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
+    tree, name = read_tree(target)
+    return build(RunConfig, {**tree, "model": loaded.config.model.tree()}, source=name)
+
+
+def _require_disjoint(source: Dataset, target: Dataset) -> None:
+    shared = np.flatnonzero(source.items_of(target.item_ids().to_list()) >= 0)
+    if len(shared):
+        raise DataError(
+            f"'{source.name}' and '{target.name}' share {len(shared):,} items (for example "
+            f"'{target.item_ids()[int(shared[0])]}'): what transfer is worth is only seen on items that are all new"
+        )
+
+
+def _require_portable(source: Recommender, target: Recommender, name: str) -> None:
+    there, here = source.state_dict(), target.state_dict()
+    if source.query_kind != "history" or any(isinstance(part, IDTower) for part in source.modules()):
+        raise ConfigError(f"'{name}' holds rows of single items or users: only models of content alone can be carried")
+    other = sorted(key for key in there.keys() | here.keys() if key not in here or key not in there)
+    other += [key for key in there if key in here and there[key].shape != here[key].shape]
+    if other:
+        raise ConfigError(
+            f"'{name}' holds '{other[0]}', which has another shape on the target: it reads features of another width, "
+            "or other ones"
+        )
+
+
+def _variant(name: str, setup: Setup, out: Path, source: LoadedRun | None, share: float) -> dict[str, Any]:
+    """Build, train and test one variant; its records stay in a folder of its own."""
+    view = setup.view if share in (0.0, 1.0) else _some_users(setup.view, share)
+    model: Recommender = setup.config.model.target(view, setup.config.model.config)
+    if source is not None:
+        model.load_state_dict(source.model.state_dict())
+    own = Setup(setup.config, setup.dataset, setup.split, view, model)
+    curve: list[tuple[int, float]] = []
+    if share:
+        folder = out / "variants" / name.replace(" ", "-").replace(",", "").replace("%", "percent")
+        run = RunDirectory.create(folder, {"kind": KIND, "variant": name})
+        trained, _ = fit(own, run)
+        records = run.records("metrics.jsonl")
+        curve = [(record["epoch"], record["valid"][setup.config.selection]) for record in records if "valid" in record]
+        best, epochs = trained.best_value, trained.epochs
+    else:
+        best, epochs = validate_best(own).summary[setup.config.selection], 0
+    tested = measure_test(own).result
+    bounds = intervals(tested)
+    return {
+        "name": name,
+        "users": int(np.count_nonzero(view.user_count)) if share else 0,
+        "epochs": epochs,
+        "best_valid": best,
+        "test": dict(tested.summary),
+        "test_intervals": {metric: [bound.low, bound.high] for metric, bound in bounds.items()},
+        "curve": [[epoch, value] for epoch, value in curve if value is not None],
+    }
+
+
+def _some_users(view: TrainView, share: float) -> TrainView:
+    """Return the view with the rows of a share of its users, at least two of them."""
+    known = np.flatnonzero(view.user_count)
+    count = max(2, round(share * len(known)))
+    chosen = np.zeros(view.n_users, dtype=bool)
+    chosen[numpy_generator(view.seed, "transfer", "users").permutation(known)[:count]] = True
+    kept = chosen[view.user]
+    order = None
+    if view.in_order is not None:
+        place = np.cumsum(kept) - 1
+        order = place[view.in_order[kept[view.in_order]]]
+    return replace(
+        view,
+        user=view.user[kept],
+        item=view.item[kept],
+        timestamp=None if view.timestamp is None else view.timestamp[kept],
+        weight=None if view.weight is None else view.weight[kept],
+        in_order=order,
+    )
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def write_transfer_page(folders: Sequence[str | Path], path: str | Path) -> Path:
+    """Write a page over transfers: a matrix of what each gave on each target, and how fine-tuning went.
+
+    Args:
+        folders: Of transfers, one or several.
+        path: The file.
+
+    Raises:
+        RunError: A folder holds no transfer.
+    """
+    from sensorium.core.pages import figure, write_page
+    from sensorium.experiments import plots
+    from sensorium.experiments.plots import Line
+    from sensorium.experiments.tables import Sheet, plain
+
+    results = [_read(Path(folder)) for folder in folders]
+    metric = results[0]["metric"]
+    targets = list(dict.fromkeys(result["target"] for result in results))
+    rows: dict[str, dict[str, float]] = {}
+    for result in results:
+        for variant in result["variants"]:
+            scratch = variant["name"] == "from scratch"
+            label = variant["name"] if scratch else f"{result['source']}: {variant['name']}"
+            rows.setdefault(label, {})[result["target"]] = variant["test"][metric]
+    values = np.array([[row.get(target, np.nan) for target in targets] for row in rows.values()])
+    drawn = [
+        figure(
+            plots.matrix(list(rows), targets, values, title=f"{metric} on the test of each target"),
+            description=f"{metric} by source, variant and target",
+        )
+    ]
+    for result in results:
+        curves = {
+            variant["name"]: [Line([point[0] for point in variant["curve"]], [point[1] for point in variant["curve"]])]
+            for variant in result["variants"]
+            if variant["curve"]
+        }
+        title = f"{result['source']} to {result['target']}"
+        plot = plots.curves(curves, x="epoch", y=metric, title=title)
+        drawn.append(figure(plot, description=f"{metric} on validation by epoch, {title}"))
+    columns = ("source", "target", "variant", "users", "epochs", f"test {metric}", "epochs to scratch's best")
+    cells = tuple(
+        (
+            result["source"],
+            result["target"],
+            variant["name"],
+            f"{variant['users']:,}",
+            str(variant["epochs"]),
+            f"{plain(variant['test'][metric])} [{', '.join(plain(end) for end in variant['test_intervals'][metric])}]",
+            _reached(variant),
+        )
+        for result in results
+        for variant in result["variants"]
+    )
+    write_page(
+        path,
+        title="Transfer between data sets",
+        template="experiments/templates/transfer.html",
+        lead=f"{results[0]['model']}, selected by {metric} on the target's validation rows; no shared item.",
+        plots=drawn,
+        table=Sheet("Transfers", columns, cells, frozenset(columns[3:])),
+    )
+    return Path(path)
+
+
+def _reached(variant: Mapping[str, Any]) -> str:
+    if "epochs_to_scratch" not in variant:
+        return ""
+    return "not reached" if variant["epochs_to_scratch"] is None else str(variant["epochs_to_scratch"])
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    result = read_json(folder / RESULT) if (folder / RESULT).exists() else {}
+    if result.get("kind") != KIND:
+        raise RunError(f"{folder} holds no transfer: make one with sensorium transfer")
+    return dict(result)
