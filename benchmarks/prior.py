@@ -1,7 +1,7 @@
 """How well the embedded prior knows other sides of objects that it has never seen, beside five baselines.
 
     OMP_NUM_THREADS=1 python benchmarks/prior.py --pools FOLDER [--objects 200] [--weights FILE]
-    python benchmarks/prior.py --table     # fills the tables of docs/results/contrastive-gaussian.md
+    python benchmarks/prior.py --table     # fills the tables of the documents
 
 Three of four objects are of families that are trained on, the fourth of one that is not; all have seeds that training
 refuses. Of each, four views are predicted from the reference. PSNR and IoU are those of the mean of 4 samples with
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sensorium.core.files import write_text
+from sensorium.core.files import sha256_file, write_text
 from sensorium.core.rundir import RunDirectory, machine_class
 from sensorium.core.seeds import torch_generator
 from sensorium.encoders.lpips import LPIPS
@@ -37,8 +37,8 @@ from sensorium.lifting.prior.families import HELD_OUT
 from sensorium.lifting.prior.objects import TRAINING_SEEDS, draw_object
 from sensorium.lifting.prior.pool import Pool, read, render_views
 
-ROWS = Path(__file__).parents[1] / "docs" / "results" / "rows" / "view-prior.jsonl"
-PAGE = ROWS.parents[1] / "contrastive-gaussian.md"
+ROWS = Path(__file__).parents[1] / "docs" / "results" / "rows" / "contrastive-gaussian-prior.jsonl"
+PAGES = (ROWS.parents[1] / "contrastive-gaussian.md", ROWS.parents[2] / "lifting-prior.md")
 TARGETS, SAMPLES, STEPS, SEARCH, BIN = 4, 4, 25, 32, 30
 BASELINES = ("copy", "mirrored copy", "mean view", "nearest object")
 BOUND = "nearest view to the truth"
@@ -233,12 +233,35 @@ def expectation_table(rows: Rows) -> str:
     return "\n".join(lines + [f"| {what} | {bound} | {value} |" for what, bound, value in expectations(rows)])
 
 
-TABLES = {"quality": quality_table, "expected": expectation_table}
+def card_table(rows: Rows) -> str:
+    """What the file beside the shipped weights says."""
+    card = ViewPrior.shipped().card
+    training = card["training"]
+    facts = {
+        "parameters": f"{card['parameters']:,}, {card['bytes'] / 1e6:.1f} MB in half precision",
+        "channels": f"{', '.join(map(str, card['network']['channels']))}; patch {card['network']['patch']}",
+        "SHA-256": f"`{card['sha256']}`",
+        "trained for": f"{training['hours']:.2f} hours, {training['cpu_hours']:.2f} of them on the processor",
+        "on": f"{training['machine']}, {training['threads'] or 'all'} thread, shared with other work",
+        "generator": f"version {card['generator']}",
+    }
+    for number, phase in enumerate(training["phases"], start=1):
+        pool = phase["pool"]
+        facts[f"phase {number}"] = (
+            f"{phase['steps']:,} steps, {phase['samples']:,} views of {phase['side']} pixels "
+            f"from {pool['objects']:,} objects with {pool['views']} views"
+        )
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {fact} |" for name, fact in facts.items())])
+
+
+TABLES = {"quality": quality_table, "expected": expectation_table, "card": card_table}
 
 
 def filled(page: str, rows: Rows) -> str:
     """Return a page with its tables of the prior made anew."""
     for name, table in TABLES.items():
+        if f"<!-- view-prior: {name} -->" not in page:
+            continue
         pattern = re.compile(rf"(<!-- view-prior: {name} -->\n).*?(<!-- end of view-prior -->)", flags=re.DOTALL)
         page = pattern.sub(lambda block, table=table: f"{block[1]}{table(rows)}\n{block[2]}", page)
     return page
@@ -259,12 +282,11 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only fill the tables")
     options = parser.parse_args()
     if options.table:
-        write_text(PAGE, filled(PAGE.read_text(encoding="utf-8"), read_rows(options.rows)))
+        for page in PAGES:
+            write_text(page, filled(page.read_text(encoding="utf-8"), read_rows(options.rows)))
         return
     if options.pools is None:
         parser.error("--pools: baselines need the views of the training")
-    from sensorium.core.files import sha256_file
-
     prior = ViewPrior.shipped() if options.weights is None else ViewPrior.from_file(options.weights)
     sha256 = str(prior.card["sha256"]) if options.weights is None else sha256_file(options.weights)
     memory, lpips = Memory(training_pool(options.pools)), LPIPS.shipped()

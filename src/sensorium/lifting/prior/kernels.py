@@ -366,9 +366,10 @@ def draw(
                 _paint(colour, union[nearest], textures, decal, spots, picture, x, y, z)
                 shade = 1.0
                 if ambient < 1:
-                    normal[0] = _distance(union, k, profile, outline, x + SLOPE, y, z)[0] - f
-                    normal[1] = _distance(union, k, profile, outline, x, y + SLOPE, z)[0] - f
-                    normal[2] = _distance(union, k, profile, outline, x, y, z + SLOPE)[0] - f
+                    for axis in range(3):
+                        dx, dy, dz = SLOPE * (axis == 0), SLOPE * (axis == 1), SLOPE * (axis == 2)
+                        beside, _nearest = _distance(union, k, profile, outline, x + dx, y + dy, z + dz)
+                        normal[axis] = beside - f
                     length = sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-12
                     facing = (normal[0] * light[0] + normal[1] * light[1] + normal[2] * light[2]) / length
                     shade = ambient + (1 - ambient) * 1.2 * max(facing, 0.0)

