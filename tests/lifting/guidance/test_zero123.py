@@ -109,7 +109,7 @@ def test_it_distils_through_the_autoencoder(folder: Path) -> None:
     assert torch.equal(guidance.sds(rgba, POSES, 0.5, generator()).loss, said.loss)
     turned = guidance.sds(rgba, [POSES[1], POSES[1]], 0.5, generator())
     assert turned.loss[0] != said.loss[0]
-    assert turned.loss[1] == pytest.approx(said.loss[1].item(), rel=1e-4)
+    assert turned.loss[1].item() == pytest.approx(said.loss[1].item(), rel=1e-4)
 
 
 def test_the_photo_s_latents_are_not_scaled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

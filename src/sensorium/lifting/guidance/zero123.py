@@ -101,9 +101,9 @@ class Zero123:
             raise DataError(f"{folder / PROJECTION} holds no proj.weight and proj.bias")
         linear = nn.Linear(weight.shape[1], weight.shape[0])
         linear.load_state_dict({"weight": weight, "bias": bias})
-        parts: list[Any] = [vae, unet, tower, linear]
+        parts: list[Any] = [vae, unet, tower, linear.to(self.dtype)]
         self.vae, self.unet, self.tower, self.projection = (
-            part.to(self.device, self.dtype).requires_grad_(False).eval() for part in parts
+            part.to(self.device).requires_grad_(False).eval() for part in parts
         )
         self.alpha_bars = _alpha_bars(folder / "scheduler" / "scheduler_config.json")
 
