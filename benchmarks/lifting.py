@@ -114,12 +114,13 @@ def prior() -> Iterator[Cell]:
     for thing in things[:8]:
         for arm in ("billboard", "extrusion"):
             yield Cell("ends", arm, thing, 0, fast, arm)
-    for arm, change in (("base", OFF), ("contrastive", ON), ("no split", everything_positive),
-                        ("no quantity weights", unweighted)):  # fmt: skip
+    for thing in things:
+        for arm, change in (("base", OFF), ("contrastive", ON)):
+            yield Cell("small", arm, thing, 0, laid_over(small, change), "view-prior", dress=True)
+        yield Cell("small", "no guidance", thing, 0, laid_over(small, OFF), "none", dress=True)
+    for arm, change in (("no split", everything_positive), ("no quantity weights", unweighted)):
         for thing in things:
             yield Cell("small", arm, thing, 0, laid_over(small, change), "view-prior", dress=True)
-    for thing in things[:8]:
-        yield Cell("small", "no guidance", thing, 0, laid_over(small, OFF), "none", dress=True)
     for thing in things[:8]:
         yield Cell("ends", "no guidance", thing, 0, laid_over(fast, OFF), "none", dress=True)
         for arm, change in (("base", OFF), ("contrastive", ON)):
