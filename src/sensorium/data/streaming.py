@@ -1,7 +1,7 @@
 """Large logs: from external ids to dense ones with the log on the disk and only the distinct ids in memory.
 
     1  The log is read once. Each id becomes a hash of 64 bits; rows of hashes go to a file of their own, and the ids
-       of each batch to one of sixteen files by their hash, which are then made distinct one by one.
+       of each batch to one of 64 files by their hash, which are then made distinct one by one.
     2  The distinct ids are sorted; hashes become places in this order; which rows stay is found from numbers alone.
     3  What stays is written once more, with the ids that are left.
 
@@ -28,7 +28,7 @@ from sensorium.data.identifiers import KEYS, PLAIN_INTEGER
 from sensorium.data.store import full_disk_explained
 
 BATCH = 100_000  # rows that are in memory at once
-BUCKETS = 16  # files of distinct ids, by the first four bits of their hash
+BUCKETS = 64  # files of distinct ids, by the first six bits of their hash
 HASHES = 3  # so many are tried
 
 Codes = npt.NDArray[np.int32]
@@ -128,35 +128,43 @@ def _encode(rows: pl.LazyFrame, work: Path, path: Path, seed: int) -> tuple[Spoo
 
 
 def _hash_log(rows: pl.LazyFrame, work: Path, path: Path, seed: int) -> Spool:
-    """Read the log once: its rows by the hashes of their ids, and the ids by their hash into buckets."""
+    """Read the log once: its rows by the hashes of their ids, and the ids by their hash into buckets.
+
+    It is written down as it is read, at the pace of the disk; batches are then taken from there. Handed over while the
+    engine reads on, they would pile up.
+    """
+    read = work / "read.arrow"
+    rows.sink_ipc(read, compression="lz4", compat_level=pl.CompatLevel.oldest(), engine="streaming")
     with ExitStack() as stack:
         buckets = {
             kind: [stack.enter_context(Writer(work / f"{kind}-{number}.arrow")) for number in range(BUCKETS)]
             for kind in KEYS
         }
         writer = stack.enter_context(Writer(work / "hashed.arrow"))
-        incomplete = False
-
-        def take(frame: pl.DataFrame) -> bool:
-            nonlocal incomplete
-            incomplete = any(frame[key].has_nulls() for key in KEYS.values())
-            if not incomplete:
-                hashes = [frame[key].hash(seed).alias(kind) for kind, key in KEYS.items()]
-                for found, (kind, key) in zip(hashes, KEYS.items(), strict=True):
-                    _divide(pl.DataFrame({"id": frame[key], "hash": found}), buckets[kind])
-                writer.write(frame.select(*hashes, pl.exclude(*KEYS.values(), *KEYS)))
-            return incomplete  # True ends the reading
-
-        rows.sink_batches(take, chunk_size=BATCH, maintain_order=True, engine="streaming")
-        if incomplete:
-            raise DataError(f"{path}: the reader gave rows without a user or an item: it must set them aside")
+        for frame in _parts(read):
+            if any(frame[key].has_nulls() for key in KEYS.values()):
+                raise DataError(f"{path}: the reader gave rows without a user or an item: it must set them aside")
+            hashes = [frame[key].hash(seed).alias(kind) for kind, key in KEYS.items()]
+            for found, (kind, key) in zip(hashes, KEYS.items(), strict=True):
+                _divide(pl.DataFrame({"id": frame[key], "hash": found}), buckets[kind])
+            writer.write(frame.select(*hashes, pl.exclude(*KEYS.values(), *KEYS)))
+        read.unlink()
         return writer.done()
+
+
+def _parts(file: Path) -> Iterator[pl.DataFrame]:
+    """Read an Arrow file in parts of `BATCH` rows at most."""
+    with pa.OSFile(str(file)) as source, pa.ipc.open_file(source) as reader:
+        for number in range(reader.num_record_batches):
+            frame = pl.from_arrow(reader.get_batch(number))
+            assert isinstance(frame, pl.DataFrame)
+            yield from frame.iter_slices(BATCH)
 
 
 def _divide(frame: pl.DataFrame, buckets: list[Writer]) -> None:
     """Add the distinct ids of a batch to the buckets of their hashes."""
     distinct = frame.unique("id").sort("hash")
-    bounds = np.arange(1, BUCKETS, dtype=np.uint64) << np.uint64(60)
+    bounds = np.arange(1, BUCKETS, dtype=np.uint64) << np.uint64(58)
     ends = [*np.searchsorted(distinct["hash"].to_numpy(), bounds).tolist(), distinct.height]
     for writer, start, end in zip(buckets, [0, *ends[:-1]], ends, strict=True):
         if end > start:
