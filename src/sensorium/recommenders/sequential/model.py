@@ -112,6 +112,10 @@ class SequentialRecommender(Recommender):
         """Return the tower that the configuration names; see `towers.building`."""
         return build_tower(self.config, view, self.shown, self.generator)
 
+    def asked(self, mask: Tensor) -> Tensor:
+        """Return which states learn to predict the item after them, bool [B, L], of those that are of items."""
+        return mask
+
     @property
     def ids_alone(self) -> bool:
         """Whether it reads no features as it is configured."""
@@ -149,26 +153,28 @@ class SequentialRecommender(Recommender):
         place = seen if len(seen) == len(tokens) else torch.searchsorted(distinct, tokens)
         vectors = computed_once(distinct, self.tower) if self.tower.costly else self.tower(distinct)
         mask = tokens[:, :-1] != PADDING
-        states = self.encoder(vectors[place[:, :-1]], mask)[mask]
+        asked = self.asked(mask)
+        states = self.encoder(vectors[place[:, :-1]], mask)[asked]
         own = torch.zeros(len(tokens), len(distinct), dtype=torch.bool, device=tokens.device)
         own.scatter_(1, place, True)
         own[:, distinct == PADDING] = True  # padding is nobody's negative
-        window = torch.arange(len(tokens), device=tokens.device).unsqueeze(1).expand_as(mask)[mask]
+        window = torch.arange(len(tokens), device=tokens.device).unsqueeze(1).expand_as(mask)[asked]
         log_p = self.config.debias_alpha * self.log_p[distinct]
-        return in_batch_cross_entropy(states, window, place[:, 1:][mask], vectors, count, own, log_p)
+        return in_batch_cross_entropy(states, window, place[:, 1:][asked], vectors, count, own, log_p)
 
     def _lost_beyond_batch(self, tokens: Tensor, batch: WindowBatch) -> Tensor:
         """Return the loss of each state, [R], against drawn items or all of them."""
         mask = tokens[:, :-1] != PADDING
-        drawn = to_tokens(batch.neg)[mask]  # [R, N]
+        asked = self.asked(mask)
+        drawn = to_tokens(batch.neg)[asked]  # [R, N]
         distinct, seen = torch.unique(torch.cat([tokens.flatten(), drawn.flatten()]), return_inverse=True)
         vectors = self.tower(distinct)
         place, negative = seen[: tokens.numel()].view_as(tokens), seen[tokens.numel() :].view_as(drawn)
-        states = self.encoder(vectors[place[:, :-1]], mask)[mask]
+        states = self.encoder(vectors[place[:, :-1]], mask)[asked]
         if self.config.objective == "full":
-            target = from_tokens(tokens[:, 1:][mask])
+            target = from_tokens(tokens[:, 1:][asked])
             return full_cross_entropy(states, target, self._all_items(), self.competing)
-        return sampled_cross_entropy(states, vectors[place[:, 1:][mask]], vectors[negative])
+        return sampled_cross_entropy(states, vectors[place[:, 1:][asked]], vectors[negative])
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
