@@ -95,3 +95,20 @@ def test_what_cannot_be_resampled_is_refused() -> None:
         mean_intervals({"recall@5": [0.5, float("nan")]})
     with pytest.raises(DataError, match="there are 3 and 2 values"):
         paired_difference([1, 2, 3], [1, 2])
+
+
+def test_whole_users_are_drawn_with_all_of_their_queries() -> None:
+    values = np.random.default_rng(0).random(300)
+    alone = mean_intervals({"hr": values}, owner=np.arange(300))["hr"]
+    assert alone == mean_intervals({"hr": values})["hr"]  # one query each: the same draws
+    alike = np.repeat(values[:60], 5)  # five equal answers of a user are one
+    drawn, naive = (
+        mean_intervals({"hr": alike}, owner=np.repeat(np.arange(60), 5))["hr"],
+        mean_intervals({"hr": alike})["hr"],
+    )
+    few = mean_intervals({"hr": values[:60]})["hr"]
+    assert (drawn.low, drawn.high) == pytest.approx((few.low, few.high))
+    assert drawn.high - drawn.low > 1.8 * (naive.high - naive.low)
+    uneven = mean_intervals({"hr": np.array([1.0, 1.0, 1.0, 0.0])}, owner=np.array([7, 7, 7, 9]))["hr"]
+    assert uneven.mean == 0.75
+    assert (uneven.low, uneven.high) == (0.0, 1.0)
