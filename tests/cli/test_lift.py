@@ -106,3 +106,60 @@ def test_photographs_become_a_cloud(command: Command, tmp_path: Path, monkeypatc
     result = read_json(tmp_path / "run" / "result.json")
     assert len(read_ply(tmp_path / "run" / "cloud.ply")) == result["gaussians"]
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.fixture
+def cup(tmp_path: Path) -> Path:
+    """A red square on nothing."""
+    pixels = np.zeros((48, 48, 4), dtype=np.uint8)
+    pixels[10:38, 14:34] = (200, 60, 40, 255)
+    Image.fromarray(pixels).save(tmp_path / "cup.png")
+    return tmp_path / "cup.png"
+
+
+def test_a_photo_needs_no_command(command: Command, cup: Path, tmp_path: Path) -> None:
+    """`lift cup.png` is `lift photo cup.png`; comparing runs both arms and finds what is there."""
+    settings = [
+        "sizes.points=100",
+        "sizes.known_side=32",
+        "sizes.novel_sides=[32]",
+        "sizes.optimisation.iterations=20",
+        "mesh.resolution=24",
+        "mesh.texture=64",
+        "mesh.view_size=32",
+        "mesh.max_faces=300",
+        "output.turntable=none",
+        "texture.steps=2",
+    ]
+    small = ["--preset", "test", "--guidance", "none", *(word for one in settings for word in ("--set", one))]
+    said = command("lift", cup, "--out", tmp_path / "runs" / "base-0", "--set", "contrastive.weight=0", *small)
+    assert said.status == 0, said.err
+    assert "guidance: none" in said.out
+    result = read_json(tmp_path / "runs" / "base-0" / "result.json")
+    assert len(read_mesh(tmp_path / "runs" / "base-0" / "mesh.glb").f) == result["mesh"]["faces"]
+    said = command("lift", "compare", cup, "--out", tmp_path / "runs", *small)
+    assert said.status == 0, said.err
+    assert "contrastive" in said.out
+    assert set(read_json(tmp_path / "runs" / "compare.json")) == {"base", "contrastive"}
+    said = command("lift", "compare", cup, "--out", tmp_path / "runs", "--elevation", "10", *small)
+    assert said.status == 2
+    assert "another configuration" in said.err
+
+
+def test_photos_that_are_refused_cost_one_line(command: Command, cup: Path, tmp_path: Path) -> None:
+    Image.new("RGBA", (40, 40), (9, 9, 9, 1)).save(tmp_path / "empty.png")
+    (tmp_path / "text.png").write_text("no picture")
+    for words, expected in [
+        (("lift", tmp_path / "empty.png"), "mask is empty"),
+        (("lift", tmp_path / "text.png"), "no picture format"),
+        (("lift", tmp_path / "nowhere.png"), "no such file"),
+        (("lift", cup, "--elevation", "steep"), "degrees or auto"),
+        (("lift", cup, "--preset", "cpu-slow"), "preset"),
+        (("lift", cup, "--set", "contrastive.wight=1"), "contrastive.weight"),
+        (("lift", "compare", cup, "--seeds", "a"), "whole numbers"),
+    ]:
+        said = command(*words, "--guidance", "none", "--out", tmp_path / "out")
+        assert said.status == 2, said.err
+        assert expected in said.err
+        assert said.err.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "out").exists()
