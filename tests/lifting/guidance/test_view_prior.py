@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from sensorium.core.errors import DataError
+from sensorium.lifting.generation.job import estimated
 from sensorium.lifting.guidance.base import Pose
+from sensorium.lifting.guidance.none import NoGuidance
 from sensorium.lifting.guidance.view_prior import ViewPriorConfig, ViewPriorGuidance
 from sensorium.lifting.prior import ViewPrior
 from sensorium.lifting.prior.network import Denoiser, NetworkConfig
@@ -81,3 +83,12 @@ def test_it_has_to_see_the_photo_first(guidance: ViewPriorGuidance) -> None:
 def test_weights_that_are_missing() -> None:
     with pytest.raises(DataError, match="does not exist"):
         ViewPriorGuidance(ViewPriorConfig(weights="nowhere.safetensors"))
+
+
+def test_the_elevation_is_the_prior_s(guidance: ViewPriorGuidance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`elevation: auto` asks the guidance itself where it can, else the embedded prior."""
+    photo = torch.rand(4, 32, 32, generator=generator())
+    expected = round(guidance.prior.elevation(photo), 2)
+    assert estimated(guidance, photo) == expected
+    monkeypatch.setattr(ViewPrior, "shipped", lambda: guidance.prior)
+    assert estimated(NoGuidance(), photo) == expected
