@@ -2,7 +2,8 @@
 
 Rows are the file's size over the length of the lines at its beginning; of a gzip file, the size that the beginning
 unpacks to is carried on to the whole. Memory and time per row are what `benchmarks/scale.py` measured, rounded up:
-ids, which are text, take most of both.
+ids, which are text, take most of both. From `STREAMED_FROM` rows on, the log goes over files, and of a line only what
+is new in it may have to be held.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ WORTH_SAYING = 200_000  # rows; below, an import takes a moment
 BASE = 100_000_000  # bytes, whatever the size: buffers of the reader
 BYTES_PER_ROW = 60  # numbers: the table, the search for duplicates, the copy that is written
 BYTES_PER_CHARACTER = 2  # of a line: ids, held while they are sorted
+STREAMED_FROM = 2_000_000
+"""Rows of a source from which the log goes over files (`data.streaming`)."""
+STREAMED_BASE, STREAMED_BYTES_PER_ROW, STREAMED_BYTES_PER_CHARACTER = 300_000_000, 10, 0.6
 SECONDS_PER_BYTE = 1e-7  # of unpacked text, of one core
 TEXT = (".csv", ".tsv", ".inter", ".json", ".jsonl", ".ndjson", ".txt", ".dat", ".data")
 
@@ -61,6 +65,8 @@ def estimate_import(path: Path) -> Estimate | None:
         width = (text.rindex(b"\n") + 1) / lines
         rows = round(unpacked / width)
     memory = BASE + round(rows * (BYTES_PER_ROW + BYTES_PER_CHARACTER * width))
+    if rows >= STREAMED_FROM:
+        memory = STREAMED_BASE + round(rows * (STREAMED_BYTES_PER_ROW + STREAMED_BYTES_PER_CHARACTER * width))
     return Estimate(int(rows), memory, rows * width * SECONDS_PER_BYTE)
 
 

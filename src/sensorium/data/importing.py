@@ -27,7 +27,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import sha256_file
 from sensorium.data.contents import bring_media, matrix_in_order
 from sensorium.data.dataset import Dataset
-from sensorium.data.estimating import estimate_import, say_estimate
+from sensorium.data.estimating import STREAMED_FROM, estimate_import, say_estimate
 from sensorium.data.features import check_features, write_features
 from sensorium.data.filtering import is_first, require_k_core
 from sensorium.data.identifiers import KEYS, encode_ids, settle_ids, table_in_order
@@ -38,9 +38,6 @@ from sensorium.data.streaming import Codes, Spool, encode_log, kept_log, repeate
 from sensorium.data.weighting import with_weights
 
 logger = logging.getLogger(__name__)
-
-STREAMED_FROM = 2_000_000
-"""Rows of a source, told from its size, from which the log goes over files (`data.streaming`)."""
 
 READERS = "sensorium.readers"
 _BY_ENDING = {

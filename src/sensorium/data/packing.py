@@ -123,11 +123,11 @@ def pack_dataset(
         raise DataError(f"'{dataset.name}' has neither time nor order: it has no sequences")
     if timestamps and "timestamp" not in known:
         raise DataError(f"'{dataset.name}' has no time: its sequences are kept without timestamps")
-    counts = np.zeros(dataset.n_users, dtype=np.int64)
+    offsets = np.zeros(dataset.n_users + 1, dtype=np.int64)
     for columns in _batches(dataset, ["user"], chosen):
-        counts += np.bincount(columns["user"], minlength=len(counts))
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    del counts
+        user, count = np.unique(columns["user"], return_counts=True)
+        offsets[user + 1] += count
+    np.cumsum(offsets, out=offsets)
     first = _buckets(offsets)
     kinds = np.dtype([("user", np.int32), ("item", np.int32), *((clock, np.int64) for clock in clocks)])
     kept: dict[str, type] = {"item": np.int32} | ({"timestamp": np.int64} if timestamps else {})
