@@ -14,9 +14,9 @@ draw.ellipse((56, 36, 80, 64), outline=(200, 80, 60, 255), width=6)
 picture.save(folder / "cup.png")
 
 if __name__ == "__main__":  # pictures are decoded in processes of their own
-    done = run(
-        {"kind": "lift", "photo": str(folder / "cup.png"), "preset": "test", "guidance": "none"}, out=folder / "cup"
-    )
+    small = {"sizes": {"optimisation": {"iterations": 20}}, "texture": {"steps": 2}, "output": {"turntable": "none"}}
+    photo = {"kind": "lift", "photo": str(folder / "cup.png"), "preset": "test", "guidance": "none"}
+    done = run({**photo, **small}, out=folder / "cup")
     view = done.result["reference_view"]["mesh"]
     print(f"{done.result['mesh']['faces']} faces, {view['psnr']:.1f} dB at the photo's view")
     print(np.asarray(Image.open(done.path / "views" / "090.png")).shape)  # the mesh from the right
