@@ -5,8 +5,8 @@
 
 Each file holds one record batch without compression, so that a mapped column is one array. The making goes twice over
 the log: once to count each user's rows, once to divide them among buckets of neighbouring users, in files of their
-own. Each bucket is then sorted alone and written to its place. Memory holds one bucket, 8 bytes for each user, and
-the external ids of the items where times are tied.
+own. Each bucket is then sorted alone and written to its place: sorting holds one bucket, 8 bytes for each user, and the
+external ids of the items where times are tied.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def pack_dataset(
     kept: dict[str, type] = {"item": np.int32} | ({"timestamp": np.int64} if timestamps else {})
     with full_disk_explained(folder):
         _write(folder / OFFSETS, {"offset": offsets})
-        # Zeros that nobody has touched take no memory: the file gets its size and its layout from them.
+        # The file gets its size and its layout from zeros; the values are written into their places afterwards.
         _write(folder / SEQUENCES, {name: np.zeros(offsets[-1], dtype=kind) for name, kind in kept.items()})
         parts = [folder / f".bucket-{number}" for number in range(len(first) - 1)]
         _divide(_batches(dataset, list(kinds.names or ()), chosen), parts, first, kinds)
