@@ -185,8 +185,9 @@ def _sorted_ids(work: Path, kind: str) -> tuple[pl.Series, tuple[Hashes, Codes]]
             # Arrow's older layout holds the texts of these ids alone, and not those of the batches they came from.
             texts.append(distinct["id"].to_arrow(compat_level=pl.CompatLevel.oldest()))
         part.unlink()
-    ids = pl.Series(KEYS[kind], pa.chunked_array(texts), dtype=pl.String)  # in parts: joined, they would stand twice
+    whole = pa.chunked_array(texts).combine_chunks()
     texts.clear()
+    ids = pl.Series(KEYS[kind], whole, dtype=pl.String)
     by_value = ids.str.contains(PLAIN_INTEGER).all()
     order = (ids.cast(pl.Int64) if by_value else ids).arg_sort()
     code = np.empty(len(order), dtype=np.int32)
