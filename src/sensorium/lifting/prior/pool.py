@@ -65,16 +65,6 @@ class Pool:
     def __len__(self) -> int:
         return len(self.seeds)
 
-    def first(self, count: int) -> Pool:
-        """Return the first objects alone.
-
-        Raises:
-            DataError: There are not so many.
-        """
-        if count > len(self):
-            raise DataError(f"{count} objects were asked of a pool that holds {len(self)}: generate more")
-        return Pool(self.rgba[:count], self.poses[:count], self.seeds[:count])
-
 
 def draw_poses(seed: int, reference_elevation: float, views: int) -> npt.NDArray[np.float32]:
     """Return the cameras of an object's views, the reference first: elevation and azimuth in degrees, [views, 2]."""

@@ -14,7 +14,6 @@ photographs.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
@@ -263,7 +262,3 @@ class ViewPrior:
             z = self.schedule.mix(x0, eps, following[None])
         rgba = (x0 + 1) / 2
         return torch.cat([rgba[:, :3], torch.maximum(rgba[:, 3:], rgba[:, :3].amax(1, keepdim=True))], 1)
-
-    def describe(self) -> str:
-        """Return the card as one line of JSON, for a run's environment."""
-        return json.dumps(self.card, sort_keys=True)
