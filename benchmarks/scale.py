@@ -5,37 +5,40 @@
     python benchmarks/scale.py --rows 10              # 10 M rows of 3 M users
     python benchmarks/scale.py --what append          # a hundredth of the rows joins the data set
     python benchmarks/scale.py --what sequences       # the packed sequences of such a log
+    python benchmarks/scale.py --table                # fills the tables of docs/results/scale.md from the rows
 
 The log is gzip CSV, unsorted, with ids of 28 characters; it is written once into --folder (default: a temporary one).
 Each job runs in a process of its own, so that its peak memory is its own; what a process takes that imports the
 libraries and nothing else is said beside it. Users have a long tail of rows, items too (a tenth as many items as
-users). For sequences, the tables are written without an import.
+users). For sequences, the tables are written without an import. Each measurement is a row of --out.
 """
 
 import argparse
 import gzip
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from sensorium.core.files import json_line, write_text
 from sensorium.core.resources import readable_bytes
 from sensorium.core.rundir import machine_class
 from sensorium.data.schema import Source
 from sensorium.data.store import new_folder, write_tables
 
+ROWS = Path(__file__).parents[1] / "docs" / "results" / "rows" / "scale.jsonl"
+PAGE = ROWS.parents[1] / "scale.md"
 CHUNK = 1_000_000
 MEASURE = """
 import json, sys, time
-from pathlib import Path
-
-def peak_memory():  # VmHWM begins anew with each program; ru_maxrss is handed on by the parent
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
-
+from sensorium.core.resources import peak_memory
 {imports}
 base = peak_memory()
 begun, cpu = time.monotonic(), time.process_time()
@@ -120,12 +123,51 @@ def measure(job: str, *arguments: Path) -> dict[str, float]:
     return found
 
 
+def tables(rows: list[dict[str, float]]) -> dict[str, str]:
+    """Return the table of each job, by rows of the log; the last measurement of a size stands."""
+    made = {}
+    for job in JOBS:
+        found = {row["rows"]: row for row in rows if row["job"] == job}
+        lines = [
+            "| rows | users | Parquet | CPU | clock | peak memory | over Parquet | without the libraries |",
+            "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for size, row in sorted(found.items()):
+            peak, base, parquet = (row[name] for name in ("peak", "base", "parquet"))
+            lines.append(
+                f"| {size / 1e6:g} M | {row['users'] / 1e6:g} M | {parquet / 2**20:.1f} MB | {row['cpu']:.1f} s | "
+                f"{row['seconds']:.1f} s | {peak / 2**20:.0f} MB | {peak / parquet:.2f} | "
+                f"{(peak - base) / parquet:.2f} |"
+            )
+        made[job] = "\n".join(lines) + "\n"
+    return made
+
+
+def fill() -> None:
+    """Write the tables into the page."""
+    made = tables([json.loads(line) for line in ROWS.read_text(encoding="utf-8").splitlines()])
+    page = PAGE.read_text(encoding="utf-8")
+    for job, table in made.items():
+        page = re.sub(
+            rf"(<!-- scale: {job} -->\n).*?(<!-- end -->)",
+            lambda block, table=table: f"{block[1]}{table}{block[2]}",
+            page,
+            flags=re.DOTALL,
+        )
+    write_text(PAGE, page)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--what", choices=list(JOBS), default="import")
     arguments.add_argument("--rows", type=float, default=1.0, help="millions of rows; 0.3 times as many users")
     arguments.add_argument("--folder", type=Path, help="where the log and the data sets lie, and stay")
+    arguments.add_argument("--out", type=Path, default=ROWS, help="the rows of measurements; this one joins them")
+    arguments.add_argument("--table", action="store_true", help="fill the page's tables and end")
     chosen = arguments.parse_args()
+    if chosen.table:
+        fill()
+        return
     rows, users = int(chosen.rows * 1e6), int(0.3e6 * chosen.rows)
     with tempfile.TemporaryDirectory() as temporary:
         folder = chosen.folder or Path(temporary)
@@ -150,6 +192,18 @@ def main() -> None:
                 found = measure("import", log, out)
         size = sum(path.stat().st_size for path in out.glob("*.parquet"))
         more_than_base = found["peak"] - found["base"]
+        row = {
+            "job": chosen.what,
+            "rows": int(chosen.rows * 1e6),
+            "users": users,
+            **found,
+            "parquet": size,
+            "machine": machine_class(),
+            "threads": os.environ.get("POLARS_MAX_THREADS", "all"),
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        }
+        with chosen.out.open("a", encoding="utf-8") as handle:
+            handle.write(json_line(row) + "\n")
         print(f"machine: {machine_class()}")
         print(f"Parquet: {readable_bytes(size)}")
         print(

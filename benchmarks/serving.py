@@ -29,7 +29,8 @@ from sensorium.data.store import new_folder, write_tables
 from sensorium.experiments.run import run
 
 COMMAND = """
-import resource, sys, time
+import sys, time
+from sensorium.core.resources import peak_memory
 from sensorium.experiments.run import load_run
 from sensorium.serving.export import recommend_all
 begun = time.monotonic()
@@ -38,7 +39,7 @@ print(f"loaded in {time.monotonic() - begun:.1f} s", flush=True)
 before = time.process_time()
 written = recommend_all(loaded, sys.argv[2], k=20)
 cpu = time.process_time() - before
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_memory()
 print(written.users + written.empty - written.reused, written.seconds, cpu, peak, flush=True)
 """
 

@@ -250,18 +250,19 @@ def test_weights_come_from_one_table() -> None:
 
 
 LARGE = """
-import resource, sys
+import sys
 import numpy as np
+from sensorium.core.resources import peak_memory
 n = int(sys.argv[1])
 from sensorium.nn.item_graphs import knn_graph
 from sensorium.nn.sparse import from_scipy
 import torch
 x = np.random.default_rng(0).normal(size=(n, 16)).astype(np.float32)
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+base = peak_memory()
 graph = from_scipy(knn_graph(x, np.ones(n, bool), 10, "cosine", center=x.mean(0), order=np.arange(n)))
 product = graph @ torch.from_numpy(x)
 assert product.isfinite().all()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)
+print((peak_memory() - base) // 1024)
 """
 
 

@@ -386,7 +386,7 @@ def test_yamnet_names_what_it_hears(loaded: Loaded, tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("name", ["sine", "noise"])
-def test_yamnet_agrees_with_the_quantised_engine(loaded: Loaded, tmp_path: Path, name: str) -> None:
+def test_yamnet_agrees_with_the_quantised_graph_it_came_from(loaded: Loaded, tmp_path: Path, name: str) -> None:
     runtime = pytest.importorskip("onnxruntime")
     from sensorium.encoders.weights.joined import extract
     from sensorium.encoders.weights.onnx_file import read_onnx
@@ -397,7 +397,10 @@ def test_yamnet_agrees_with_the_quantised_engine(loaded: Loaded, tmp_path: Path,
     assert archive is not None
     extract([archive], {f"{inside}/model.onnx": "model.onnx", f"{inside}/model.data": "model.data"}, tmp_path)
     arrays = read_onnx(tmp_path / "model.onnx").arrays
-    session = runtime.InferenceSession(str(tmp_path / "model.onnx"))
+    # Its integer kernels saturate on processors without VNNI: without optimisations the graph runs as it is written.
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), options)
     samples = SOUNDS[name][0](np.arange(48_000) / 16_000).astype(np.float32)
     write_sound(tmp_path / "a.wav", samples, 16_000)
     item = encoder.preparer(tmp_path / "a.wav")

@@ -22,8 +22,12 @@ FAMILY = [
     name for name in registry.names(GROUP) if registry.get(GROUP, name).query_kind == "user" and name not in WRAPPERS
 ]
 # Their scores know ids alone, whatever shapes these in training.
-OF_IDS = ["popularity", "itemknn", "bpr", "lightgcn", "selfcf", "bm3"]
-OF_CONTENT = [name for name in FAMILY if name not in OF_IDS]
+OF_IDS = ["popularity", "itemknn", "bpr", "lightgcn", "selfcf", "bm3", "dssm"]
+OF_CONTENT: list[tuple[str, dict[str, object]]] = [
+    *((name, {}) for name in FAMILY if name not in OF_IDS),
+    ("dssm", {"tower": "features"}),
+    ("dssm", {"tower": "id+features"}),
+]
 
 KS = [3]
 
@@ -48,7 +52,9 @@ def world() -> World:
 
 def test_every_model_of_the_family_is_of_one_kind() -> None:
     assert set(OF_IDS) <= set(FAMILY)
-    assert {"vbpr", "contentknn", "dragon", "lgmrec", "freedom", "lattice", "mgcn", "smore"} <= set(OF_CONTENT)
+    assert {"vbpr", "contentknn", "dragon", "lgmrec", "freedom", "lattice", "mgcn", "smore"} <= {
+        n for n, _ in OF_CONTENT
+    }
 
 
 @pytest.mark.parametrize("name", OF_IDS)
@@ -62,10 +68,10 @@ def test_ids_alone_order_cold_items_by_the_seeded_order_and_say_so(name: str, wo
     assert within.tie_share == 1.0
 
 
-@pytest.mark.parametrize("name", OF_CONTENT)
-def test_content_orders_cold_items_better_than_chance(name: str, world: World) -> None:
+@pytest.mark.parametrize(("name", "config"), OF_CONTENT)
+def test_content_orders_cold_items_better_than_chance(name: str, config: dict[str, object], world: World) -> None:
     """Contents point to groups, users mostly have items of theirs: found far more often than in a random order."""
-    model = subject_of(name).train(world.view, epochs=12)
+    model = subject_of(name, config).train(world.view, epochs=12)
     within = evaluate_within(model, world.task, world.cold, ks=KS, metrics=["recall"])
     chance = KS[0] / int(world.cold.sum())
     assert within.summary["recall@3"] > 1.3 * chance

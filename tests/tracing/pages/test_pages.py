@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
+from scipy.special import logit
 
 from sensorium.cli import main
 from sensorium.core.errors import DataError
@@ -74,10 +76,17 @@ def test_a_point_of_the_history_sees_nothing_after_it(bundle, log):
 def test_all_questions_of_a_draw_share_the_state(bundle, log):
     who = learner(log, "ben", bundle)
     batch = log.batch(who.question[None], who.response[None])
-    found = ask([bundle.model], batch, np.array([3, 3, 7]), np.array([10, 25]), draws=50)
+    question, after = np.array([3, 3, 7, 1, 12]), np.array([10, 25])
+    found = ask([bundle.model], batch, question, after, draws=20_000)
     assert np.allclose(found.draws[:, :, 0], found.draws[:, :, 1], atol=1e-6)
-    assert np.corrcoef(found.draws[:, 1, 0], found.draws[:, 1, 2])[0, 1] ** 2 > 0.01
-    again = ask([bundle.model], batch, np.array([3, 3, 7]), np.array([10, 25]), draws=50)
+    with torch.no_grad():
+        places = torch.full((1, 5), 25)
+        _, loading = bundle.model.ask(bundle.model.history(batch), batch, torch.from_numpy(question)[None], places)
+    unit = (loading[0] / loading[0].norm(dim=1, keepdim=True)).numpy()
+    together = np.corrcoef(logit(found.draws[:, 1]), rowvar=False)  # one state: questions vary as their loadings say
+    assert np.allclose(together, unit @ unit.T, atol=0.04)
+    assert np.abs((unit @ unit.T)[2:, 2:] - np.eye(3)).max() > 0.1
+    again = ask([bundle.model], batch, question, after, draws=20_000)
     assert np.array_equal(found.draws, again.draws)
 
 
