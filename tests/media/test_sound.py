@@ -225,3 +225,11 @@ def test_four_hours_cost_little_more_than_a_minute(tmp_path: Path) -> None:
 def test_reading_sound_needs_no_torch() -> None:
     code = "import sys, sensorium.media.sound, sensorium.encoders.preparing.audio; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"])
+def test_the_same_sound_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    tone = (0.4 * np.sin(np.arange(12_000) / 9)).astype(np.float32)
+    for name in ("one", "two"):
+        write_sound(tmp_path / f"{name}{suffix}", tone, 48_000)
+    assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -114,6 +114,15 @@ def test_losses_read_late_give_the_same_records_and_name_the_same_step(
 # --- stopped by a person, and what cannot start ---------------------------------------------------------------------
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """SIGINT interrupts, also where whoever started the tests had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_control_c_leaves_a_run_that_resumes(toy: ModuleType, new_run: NewRun):
     run = new_run("run")
 

@@ -313,6 +313,8 @@ _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 def write_sound(path: str | Path, samples: Samples, rate: int, *, bit_rate: int = 0) -> None:
     """Write sound by the suffix of its name (.wav, .flac, .mp3, .opus, .ogg, .m4a), atomically.
 
+    The same input gives the same bytes.
+
     Args:
         path: The file.
         samples: float32 [n] or [n, channels] with 1, 2 or 6 channels, in -1..1.
@@ -332,7 +334,8 @@ def write_sound(path: str | Path, samples: Samples, rate: int, *, bit_rate: int 
     if not np.isfinite(planes).all():
         raise DataError(f"{path}: sound holds values that are not finite")
     kind, codec, form = _CODECS[path.suffix.lower()]
-    with atomic_path(path) as temporary, av.open(str(temporary), "w", format=kind) as container:
+    exact = {"fflags": "+bitexact"}  # else Ogg numbers its streams by chance
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format=kind, options=exact) as container:
         stream = container.add_stream(codec, rate=rate, layout=_LAYOUTS[planes.shape[0]])
         stream.format = form
         if bit_rate:
