@@ -245,6 +245,11 @@ def card_table(rows: Rows) -> str:
         "on": f"{training['machine']}, {training['threads'] or 'all'} thread, shared with other work",
         "generator": f"version {card['generator']}",
     }
+    if (before := card.get("begun_from")) is not None:
+        known = before.get("training")
+        facts["begun from"] = f"weights `{before['sha256'][:12]}`" + (
+            f", trained for {known['cpu_hours']:.2f} hours of a processor, {known['steps']:,} steps" if known else ""
+        )
     for number, phase in enumerate(training["phases"], start=1):
         pool = phase["pool"]
         facts[f"phase {number}"] = (

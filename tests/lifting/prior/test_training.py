@@ -102,6 +102,29 @@ def test_exported_weights_are_the_averages_and_come_with_their_history(pools: Pa
         ViewPrior.from_file(target, sha256=card["sha256"])
 
 
+def test_a_training_may_begin_with_exported_weights(pools: Path, tmp_path: Path) -> None:
+    train(tmp_path / "first", CONFIG, pools=pools)
+    weights = export_weights(tmp_path / "first", tmp_path / "weights")
+    config = CONFIG.model_copy(update={"initial": weights, "seed": 1})
+    begun = train(tmp_path / "second", config, pools=pools, until=0)
+    for name, weight in ViewPrior.from_file(weights).network.state_dict().items():
+        assert torch.equal(weight, begun.averaged()[name])
+        assert torch.equal(weight, begun.network.state_dict()[name])
+    for until in (5, 12):  # what was begun goes on from its own checkpoint
+        parts = train(tmp_path / "second", config, pools=pools, until=until)
+    whole = train(tmp_path / "third", config, pools=pools)
+    assert all(torch.equal(one, other) for one, other in zip(parts.weights, whole.weights, strict=True))
+    export_weights(tmp_path / "second", tmp_path / "later")
+    card = read_json(tmp_path / "later" / "view_prior.json")
+    earlier = read_json(tmp_path / "weights" / "view_prior.json")
+    assert card["begun_from"] == {"sha256": earlier["sha256"], "training": earlier["training"]}
+    other = config.model_copy(update={"network": NetworkConfig(channels=(8, 24), attention=(1,), heads=2)})
+    with pytest.raises(ConfigError, match="another network"):
+        train(tmp_path / "fourth", other, pools=pools)
+    with pytest.raises(DataError, match="does not exist"):
+        train(tmp_path / "fifth", config.model_copy(update={"initial": tmp_path / "none"}), pools=pools)
+
+
 def test_a_training_without_a_checkpoint_exports_nothing(pools: Path, tmp_path: Path) -> None:
     train(tmp_path / "run", CONFIG, pools=pools, until=2)
     with pytest.raises(RunError, match="no checkpoint"):

@@ -14,7 +14,7 @@ from sensorium.core.rundir import RunDirectory
 from sensorium.lifting.camera import FOVY, RADIUS
 from sensorium.lifting.prior.objects import GENERATOR_VERSION
 from sensorium.lifting.prior.schedule import OFFSET
-from sensorium.lifting.prior.training import STATE, TIMING, Training, TrainingConfig
+from sensorium.lifting.prior.training import INITIAL, STATE, TIMING, Training, TrainingConfig
 from sensorium.lifting.prior.view_prior import CARD, SHIPPED
 
 LARGEST = 20_000_000  # bytes
@@ -71,6 +71,8 @@ def export_weights(path: str | Path, folder: str | Path) -> Path:
             "exported": time.strftime("%Y-%m-%d"),
         },
     }
+    if (run.path / INITIAL).exists():
+        card["begun_from"] = read_json(run.path / INITIAL)
     write_json(folder / CARD, card)
     return target
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sensorium.core.config import Config, build, to_yaml
 from sensorium.core.errors import ConfigError, RunError, TrainingError
-from sensorium.core.files import read_safetensors, write_safetensors, write_text
+from sensorium.core.files import read_json, read_safetensors, sha256_file, write_json, write_safetensors, write_text
 from sensorium.core.rundir import RunDirectory
 from sensorium.core.seeds import derive
 from sensorium.lifting.prior.batches import Batch, draw_batch
@@ -33,6 +33,7 @@ from sensorium.lifting.prior.poses import angles, plucker
 logger = logging.getLogger(__name__)
 
 STATE = "checkpoint/state.safetensors"
+INITIAL = "initial.json"
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 
 
@@ -61,6 +62,7 @@ class TrainingConfig(Config):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     average: float = Field(0.9995, ge=0, lt=1, description="decay of the moving average of the weights")
     elevation_weight: float = Field(0.05, ge=0, description="of the second term of the loss")
+    initial: Path | None = Field(None, description="exported weights to begin with; none: random ones")
     seed: int = Field(0, ge=0, description="decides every draw")
     log_every: int = Field(20, ge=1, description="steps that a line of metrics is the mean of")
     save_every: int = Field(100, ge=1, description="steps between checkpoints; a multiple of log_every")
@@ -160,6 +162,21 @@ class Training:
         errors = ((read.float() - batch.reference_elevations) / 90).square() * (1 - posed)
         return (velocity.float() - batch.velocity).square().mean(), errors.sum() / (1 - posed).sum().clamp(min=1)
 
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Take weights by name, as `averaged` returns them, for a training that begins.
+
+        Raises:
+            ConfigError: They are of another network.
+        """
+        if {name: tuple(value.shape) for name, value in weights.items()} != {
+            name: tuple(weight.shape) for name, weight in zip(self.names, self.weights, strict=True)
+        }:
+            raise ConfigError("the initial weights are of another network than network: gives")
+        with torch.no_grad():
+            for name, weight, average in zip(self.names, self.weights, self.averages, strict=True):
+                weight.copy_(weights[name])
+                average.copy_(weights[name])
+
     # --- the state on disk ------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
@@ -210,7 +227,8 @@ def train(
 
     Raises:
         RunError: The folder holds another training, or is in use.
-        ConfigError: Checkpoints fall between lines of metrics.
+        ConfigError: Checkpoints fall between lines of metrics, or the initial weights are of another network.
+        DataError: There are no initial weights.
         TrainingError: The loss is not finite.
     """
     if config.save_every % config.log_every:
@@ -222,11 +240,23 @@ def train(
         training = Training(config, device)
         if (path / STATE).exists():
             training.restore(read_safetensors(path / STATE))
+        elif config.initial is not None:
+            training.begin_with(read_safetensors(config.initial))
+            write_json(path / INITIAL, _history(config.initial))
         _check_same(build(TrainingConfig, run.config, source=str(run.path / "config.yaml")), config, training.step)
         write_text(run.path / "config.yaml", to_yaml(config.model_dump(mode="json")))
         run.keep_records(METRICS, training.step // config.log_every)
         _continue(training, run, Path(pools), config.steps if until is None else min(until, config.steps))
         return training
+
+
+def _history(weights: Path) -> dict[str, object]:
+    """Return what is known of weights that a training begins with: their hash, and their card's training."""
+    found: dict[str, object] = {"sha256": sha256_file(weights)}
+    card = weights.with_suffix(".json")
+    if card.is_file() and (known := read_json(card)).get("sha256") == found["sha256"]:
+        found["training"] = known["training"]
+    return found
 
 
 def _continue(training: Training, run: RunDirectory, folder: Path, until: int) -> None:
