@@ -91,6 +91,19 @@ def test_recbole(tmp_path: Path):
         imported(tmp_path / "ml", reader={"name": "recbole", "sensitive": ["agee"]}, out="other")
 
 
+@pytest.mark.parametrize("ending", ["inter", "item", "user"])
+def test_the_table_of_recbole_that_is_not_utf_8_is_named(tmp_path: Path, ending: str):
+    """DI-8: whether the folder was named or its log."""
+    folder = recbole(tmp_path / "ml")
+    table = folder / f"ml.{ending}"
+    last = table.read_text().splitlines()[-1]
+    write_text(table, table.read_text() + last.replace(last[0], "é", 1) + "\n", "latin-1")
+    line = len(table.read_bytes().splitlines())
+    for source in (folder, folder / "ml.inter"):
+        with pytest.raises(DataError, match=rf"ml\.{ending} line {line}: the text is not UTF-8$"):
+            imported(source, reader="recbole")
+
+
 def mmrec(root: Path) -> Path:
     rows = "".join(f"{user}\t{item}\t5.0\t1400000000\t{item % 3}\n" for user in range(3) for item in range(3))
     write_text(root / "baby.inter", "userID\titemID\trating\ttimestamp\tx_label\n" + rows)

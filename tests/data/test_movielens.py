@@ -94,6 +94,20 @@ def test_wrong_separators_and_empty_files_say_so(tmp_path: Path, name: str, text
         imported(folder, reader=READER)
 
 
+@pytest.mark.parametrize("name", ["movies.csv", "links.csv", "tags.csv"])
+def test_in_a_folder_the_file_at_fault_is_named(tmp_path: Path, name: str):
+    """DI-8: an empty file, and one in another encoding, with the line."""
+    folder = movielens_csv(tmp_path / "ml-25m")
+    header = (folder / name).read_text().partition("\n")[0]
+    write_text(folder / name, f"{header}\n1,2,Misérables,3\n", "latin-1")
+    with pytest.raises(DataError, match=rf"{name} line 2: the text is not UTF-8$"):
+        imported(folder, reader=READER)
+    write_text(folder / name, "")
+    with pytest.raises(DataError, match=rf"{name}: the file is empty$"):
+        imported(folder, reader=READER)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_movielens_folder(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"none of u\.data, ratings\.dat, ratings\.csv here"):

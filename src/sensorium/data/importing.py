@@ -32,6 +32,7 @@ from sensorium.data.features import check_features, write_features
 from sensorium.data.filtering import is_first, require_k_core
 from sensorium.data.identifiers import KEYS, encode_ids, settle_ids, table_in_order
 from sensorium.data.readers.base import Reading
+from sensorium.data.readers.lines import line_not_utf8
 from sensorium.data.schema import FeatureInfo, Source, SourceFile
 from sensorium.data.store import REJECTED_SCHEMA, new_folder, write_info, write_tables
 from sensorium.data.streaming import Codes, Spool, encode_log, kept_log, repeated_rows
@@ -48,6 +49,7 @@ _BY_ENDING = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+_TABLES = {".csv", ".tsv", ".inter", ".item", ".user"}  # endings of tables with a header line, which are UTF-8
 
 
 class ImportConfig(Config):
@@ -176,11 +178,24 @@ def import_dataset(path: str | Path, out: str | Path, config: ImportConfig, *, o
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what only shows while a lazy table is read into a message that names the source."""
+    """Turn what only shows while a lazy table is read into a message that names the source, and in a folder the file
+    whose text is not UTF-8.
+    """
     try:
         yield
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        if "utf-8" in reason.lower() or "utf8" in reason.lower():
+            _require_utf8(path)
+        raise DataError(f"{path}: cannot be read: {reason}") from error
+
+
+def _require_utf8(path: Path) -> None:
+    """Raise a DataError that names the first table with a line that is not UTF-8."""
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
+    for file in sorted(files):
+        if _TABLES & set(file.suffixes) and (line := line_not_utf8(file)):
+            raise DataError(f"{file} line {line}: the text is not UTF-8")
 
 
 def read_source(path: Path, config: ImportConfig) -> tuple[Component, Reading]:

@@ -45,7 +45,11 @@ class CsvReader:
         return read_tables(path, self.config, self.scan, self.explain)
 
     def scan(self, path: Path) -> pl.LazyFrame:
-        """Return a file's columns as text, with its lines in `columns.ROW`: the header is line 1."""
+        """Return a file's columns as text, with its lines in `columns.ROW`: the header is line 1.
+
+        Raises:
+            DataError: The file is empty, its header is of another encoding, or it is separated otherwise.
+        """
         separator = SEPARATORS.get(self.config.sep or "", self.config.sep or self.separator)
         if len(separator.encode()) != 1:
             raise DataError(f"sep is '{separator}': one plain character is needed, or {', '.join(SEPARATORS)}")
@@ -58,7 +62,10 @@ class CsvReader:
             row_index_name=ROW,
             row_index_offset=2,
         )
-        columns = [name for name in frame.collect_schema().names() if name != ROW]
+        try:
+            columns = [name for name in frame.collect_schema().names() if name != ROW]
+        except pl.exceptions.NoDataError:
+            raise DataError(f"{path}: the file is empty") from None
         if any("\0" in name or "\ufffd" in name for name in columns):  # polars replaces what it cannot read there
             raise DataError(f"{path}: the text is not UTF-8; name its encoding, for example --encoding utf-16")
         if len(columns) < 2:

@@ -55,13 +55,28 @@ def first_line(path: Path) -> str:
     """
     require_file(path)
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
+        with _opened(path) as handle:
             for line in handle:
                 if text := line.decode("utf-8", errors="replace").lstrip("\ufeff").strip():
                     return text
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read, it may be truncated: {error}") from None
     raise DataError(f"{path}: the file is empty")
+
+
+def line_not_utf8(path: Path) -> int | None:
+    """Return the number of the first line that is not UTF-8, from 1, or None; also of a gzip file."""
+    with _opened(path) as handle:
+        for number, line in enumerate(handle, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return None
+
+
+def _opened(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def scan_lines(path: Path, *, encodings: Sequence[str] = ("utf-8",)) -> pl.LazyFrame:
