@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sensorium.core.errors import DataError
 from sensorium.data.dataset import Dataset
-from sensorium.data.features import add_features
+from sensorium.data.features import add_features, check_features
 from sensorium.data.importing import ImportConfig, import_dataset
+from sensorium.data.inspecting import inspect
+from sensorium.nn.item_graphs import item_neighbours
 
 
 def shop(tmp_path: Path, n_items: int) -> Dataset:
@@ -31,10 +35,26 @@ def test_zero_infinite_huge_and_twin_rows(tmp_path: Path):
     assert np.isfinite(found).all()
     assert not found[[3, 5]].any()
     assert np.array_equal(found[11], found[12])
-    assert [notice for notice in data.info.notices if "count as missing" in notice] == [
+    assert data.info.notices == [
         "features 'image': 1 rows are not finite (first items: 5) and count as missing",
         "features 'image': 1 rows are all zero (first items: 3) and count as missing",
+        "features 'image': 1 rows are more than 1,000 times as long as the median row (first items: 7): means over the "
+        "items follow them",
     ]
+    near = item_neighbours(found, present, 4, center=None, order=np.arange(20))  # each item itself and three others
+    assert np.isfinite(near.cosine).all()
+    assert near.item[11, 1] == 12
+    assert near.item[12, 1] == 11
+    assert (near.item == 7).any(axis=1).sum() < 10
+
+
+@given(st.lists(st.sampled_from([1.0, 2.0, 500.0, 5_000.0]), min_size=1, max_size=12))
+def test_a_row_is_huge_beside_the_median_row(lengths: list[float]):
+    x = np.array(lengths)[:, None] * np.array([[0.6, -0.8]])
+    notices = check_features("x", x, None, len(x))[2]
+    told = [item for item, length in enumerate(lengths) if length > 1_000 * np.median(lengths)]
+    assert len(notices) == bool(told)
+    assert not told or f"{len(told)} rows are more than 1,000 times" in notices[0]
 
 
 def test_nan_rows_are_missing_content_not_numbers(tmp_path: Path):
@@ -55,6 +75,20 @@ def test_each_modality_lacks_other_items(tmp_path: Path):
     assert data.features("text").present.tolist() == [False, False, True, True, True, True]
 
 
+def test_three_sets_of_other_widths_stand_side_by_side(tmp_path: Path):
+    """MM-4: text, image and audio, each missing for other items: one entry each, and the coverage of each."""
+    data = shop(tmp_path, 12)
+    item = np.arange(12)
+    for place, (name, width) in enumerate({"text": 384, "image": 512, "audio": 128}.items()):
+        data = add_features(data, name, np.full((12, width), place + 1.0), item % 4 != place)
+    assert {name: info.dim for name, info in data.info.features.items()} == {"text": 384, "image": 512, "audio": 128}
+    assert inspect(data).coverage == {"features text": 9, "features image": 9, "features audio": 9}
+    for place, name in enumerate(("text", "image", "audio")):
+        x, present = data.features(name)
+        assert np.flatnonzero(~present).tolist() == [place, place + 4, place + 8]
+        assert (x[present] == place + 1).all()
+
+
 def test_provenance_is_kept_or_unknown(tmp_path: Path):
     """MM-6: where a matrix comes from stands in dataset.json, and a swapped matrix changes the fingerprint."""
     data = shop(tmp_path, 4)
@@ -65,6 +99,32 @@ def test_provenance_is_kept_or_unknown(tmp_path: Path):
     assert second.info.features["text"].provenance == {"encoder": "B"}
     assert second.fingerprint() != before
     assert add_features(data, "raw", np.eye(4)).info.features["raw"].provenance == "unknown"
+
+
+def test_runs_with_swapped_matrices_are_told_apart(tmp_path: Path):
+    """MM-6: the same name and width, of encoder A and of encoder B: the run's table and the comparison say which."""
+    from sensorium.experiments.compare import compare
+    from sensorium.experiments.run import run
+
+    draw = np.random.default_rng(0)
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "user,item\n" + "".join(f"u{user},{item}\n" for user in range(8) for item in draw.permutation(9)[:6])
+    )
+    data = import_dataset(log, tmp_path / "shop", ImportConfig())
+    tree = {
+        "data": {"dataset": str(data.root)}, "model": {"name": "contentknn"}, "selection": "recall@5",
+        "evaluation": {"ks": [5], "metrics": ["recall"]},
+    }  # fmt: skip
+    paths = []
+    for encoder in ("encoder-A", "encoder-B"):
+        add_features(data, "text", draw.normal(size=(9, 4)), provenance={"encoder": encoder})
+        paths.append(run(tree, out=tmp_path / encoder).path)
+        assert encoder in (paths[-1] / "report.html").read_text()
+    (table,) = compare(paths).tables
+    (mark,) = [note for note in table.notes if "feature 'text' is not the same" in note]
+    assert "encoder-A" in mark
+    assert "encoder-B" in mark
 
 
 @pytest.mark.parametrize(

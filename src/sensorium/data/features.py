@@ -17,6 +17,9 @@ from sensorium.data.dataset import Dataset
 from sensorium.data.schema import DatasetInfo, FeatureInfo
 from sensorium.data.store import full_disk_explained, update_info
 
+HUGE = 1_000
+"""A row this many times as long as the median row is told: it may be a fault of what made the matrix."""
+
 Provenance = dict[str, Any] | Literal["unknown"]
 
 
@@ -30,7 +33,8 @@ def add_features(
 ) -> Dataset:
     """Add a given feature matrix to a data set and return it as it now is.
 
-    A row that is zero or not finite cannot be content: it becomes missing, with a notice and a count.
+    A row that is zero or not finite cannot be content: it becomes missing, with a notice and a count. A row that dwarfs
+    the others stays, with a notice.
 
     Args:
         dataset: The data set; its folder is written to.
@@ -90,7 +94,16 @@ def check_features(
             notices.append(
                 f"features '{name}': {rows.sum():,} rows are {what} (first items: {shown}) and count as missing"
             )
-    return np.where(mask[:, None], values, np.float32(0)), mask, notices
+    kept = np.where(mask[:, None], values, np.float32(0))
+    length = np.sqrt(np.einsum("id,id->i", kept, kept, dtype=np.float64))
+    huge = mask & (length > HUGE * np.median(length[mask])) if mask.any() else np.zeros_like(mask)
+    if huge.any():
+        shown = ", ".join(str(item) for item in np.flatnonzero(huge)[:3])
+        notices.append(
+            f"features '{name}': {huge.sum():,} rows are more than {HUGE:,} times as long as the median row (first "
+            f"items: {shown}): means over the items follow them"
+        )
+    return kept, mask, notices
 
 
 def write_features(
