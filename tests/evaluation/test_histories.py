@@ -74,7 +74,8 @@ def histories_of(dataset: Dataset, split: Split, part: str, **options: str) -> d
 
 def test_leave_last_out_with_max_len_is_its_transcription(dataset: Dataset) -> None:
     split = make_split(dataset, {"name": "leave_last_out", "max_len": L}, seed=0, repeats="all")
-    kept = {user: items[-(L + 3) :] for user, items in enumerate(lists()) if len(items) >= 5}
+    full = lists()
+    kept = {user: items[-(L + 3) :] for user, items in enumerate(full) if len(items) >= 5}
     store = train_view(dataset, split, ordered=True).sequences
     windows = cut(store, L, "last")
     found = {
@@ -89,7 +90,7 @@ def test_leave_last_out_with_max_len_is_its_transcription(dataset: Dataset) -> N
     for part, cut_off in (("valid", 2), ("test", 1)):
         wanted = {user: (s[:-cut_off], s[-cut_off]) for user, s in kept.items()}
         assert histories_of(dataset, split, part, repeat_policy="mask", mask="window") == wanted
-        whole = {user: (lists()[user][:-cut_off], s[-cut_off]) for user, s in kept.items()}
+        whole = {user: (full[user][:-cut_off], s[-cut_off]) for user, s in kept.items()}
         assert histories_of(dataset, split, part, repeat_policy="mask") == whole
         dropped = {user: pair for user, pair in whole.items() if pair[1] not in pair[0]}
         assert histories_of(dataset, split, part) == dropped

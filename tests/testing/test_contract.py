@@ -27,8 +27,16 @@ GROUP = "sensorium.recommenders"
 ASKED_BY_USER = [name for name in registry.names(GROUP) if registry.get(GROUP, name).query_kind == "user"]
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("model", ASKED_BY_USER)
+# A process of its own costs seconds a model: by default one model of each kind has it.
+IN_A_PROCESS = {"bpr", "vbpr", "contentknn", "freedom", "dssm", "guider"}
+PAIRS = [
+    pytest.param(model, check, marks=[pytest.mark.slow] if check == "new process" and model not in IN_A_PROCESS else [])
+    for model in ASKED_BY_USER
+    for check in CHECKS
+]
+
+
+@pytest.mark.parametrize(("model", "check"), PAIRS)
 def test_every_registered_model_keeps_the_contract(model: str, check: str) -> None:
     """TR-1, CS-1 and every other check, for each model."""
     try:
