@@ -74,6 +74,15 @@ def test_a_new_key_does_not_invalidate_rows_and_a_changed_default_does(monkeypat
     assert find(kept, config(), "t") is None
 
 
+def test_a_part_that_is_left_out_is_no_missing_key():
+    """Noise and none, a phase of its own and none: neither row is that of the other configuration."""
+    for name, part in (("data.noise", "{rate: 0.3}"), ("training.phases", "{main: {optimizer: {lr: 0.1}}}")):
+        without, given = config(), config(f"{name}={part}")
+        assert find([row(given)], without, "t") is None
+        assert find([row(without)], given, "t") is None
+        assert find([row(given)], given, "t") is not None
+
+
 def test_default_keys():
     keys = set(
         default_keys(

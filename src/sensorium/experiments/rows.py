@@ -106,9 +106,25 @@ def _same(kept: Mapping[str, Any], own: Mapping[str, Any], defaults: set[str]) -
     """Whether a kept configuration is this one.
 
     A key that the kept one lacks came with a later release: it was what its default is now. A key that this release no
-    longer has says nothing. So a new option does not make hours of results invalid, and a changed default does.
+    longer has says nothing. So a new option does not make hours of results invalid, and a changed default does. A part
+    that one of them has and the other leaves out (`noise: null`) is no missing key: they differ.
     """
-    return all(kept[key] == value if key in kept else key in defaults for key, value in own.items())
+    parts = {head for key in kept for head in _heads(key)}
+
+    def alike(key: str, value: Any) -> bool:
+        if key in kept:
+            return bool(kept[key] == value)
+        if key in parts or any(head in kept and not kept[head] for head in _heads(key)):
+            return False
+        return key in defaults
+
+    return all(alike(key, value) for key, value in own.items())
+
+
+def _heads(key: str) -> list[str]:
+    """Return the parts that a key stands in: a.b.c is in a and a.b."""
+    words = key.split(".")
+    return [".".join(words[:count]) for count in range(1, len(words))]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
