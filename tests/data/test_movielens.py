@@ -69,6 +69,28 @@ def test_the_csv_editions(tmp_path: Path):
         imported(tmp_path / "ml-25m", reader={**READER, "strict": True}, out="strict")
 
 
+def test_the_tag_genome_on_request(tmp_path: Path):
+    """Rows follow the films; a film with a cell that is missing or no number has no content."""
+    folder = movielens_csv(tmp_path / "ml-25m")
+    for without in (folder, movielens_1m(tmp_path / "ml-1m")):
+        with pytest.raises(DataError, match=r"there is no genome-scores\.csv beside the ratings"):
+            imported(without, reader={**READER, "genome": True})
+    write_text(folder / "genome-tags.csv", "tagId,tag\n2,noir\n1,007\n2,again\n")
+    scores = "306,1,0.25\n306,2,0.5\n5,2,0.75\n296,1,1\n296,2,high\n999,1,0.5\n999,2,0.5\n306,3,0.9\n,1,0.5\n"
+    write_text(folder / "genome-scores.csv", "movieId,tagId,relevance\n" + scores)
+    data = imported(folder, reader={**READER, "genome": True})
+    x, present = data.features("genome")
+    assert data.item_ids().to_list() == ["5", "296", "306"]
+    assert present.tolist() == [False, False, True]
+    assert x[2].tolist() == [0.5, 0.25]
+    assert data.info.features["genome"].provenance == {
+        "file": "genome-scores.csv", "encoder": "tag genome", "tags": 2,
+    }  # fmt: skip
+    assert {"genome-scores.csv", "genome-tags.csv"} <= {file.name for file in data.info.source.files}
+    assert any("it knows later rows" in notice for notice in data.info.notices)
+    assert imported(folder, reader=READER, out="plain").feature_names == []
+
+
 def test_an_archive_that_nests_its_folder(tmp_path: Path):
     movielens_1m(tmp_path / "unpacked" / "ml-1m")
     assert imported(tmp_path / "unpacked", reader=READER).n_interactions == 3

@@ -7,6 +7,7 @@
     10M       ratings.dat, movies.dat (UTF-8), tags.dat        no users
     CSV       ratings.csv  userId,movieId,rating,timestamp     movies.csv  movieId,title,genres
               links.csv    movieId,imdbId,tmdbId               tags.csv    userId,movieId,tag,timestamp
+              genome-scores.csv  movieId,tagId,relevance       genome-tags.csv  tagId,tag
 
 Times are seconds. Ratings outside 0.5 to 5 and times before 1970 are set aside. Zip codes are not kept.
 """
@@ -17,12 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from pydantic import Field
 
 from sensorium.core.errors import DataError
 from sensorium.data.columns import ROW
-from sensorium.data.readers.base import Reading
+from sensorium.data.readers.base import GivenFeatures, Reading
 from sensorium.data.readers.delimited import CsvReader
 from sensorium.data.readers.lines import NEGATIVE_TIME, apply_rules, first_line, rating_between, scan_fields
 from sensorium.data.readers.movielens_codes import AGE_OF_CODE, OCCUPATION_OF_CODE, age_bucket
@@ -35,6 +38,7 @@ GENRES_100K = (
 )  # fmt: skip
 LATIN = ("utf-8", "latin-1")
 LOG = ("userId", "movieId", "rating", "timestamp")
+GENOME = ("genome-scores.csv", "genome-tags.csv")
 NO_GENRES = "(no genres listed)"
 MOST_TAGS = 20  # of one film
 LICENCE = "GroupLens: research use, no redistribution without permission (see the README of the edition)"
@@ -49,6 +53,7 @@ class MovieLensReader:
         """Options of MovieLens."""
 
         tags: bool = Field(True, description="whether the tags that people gave become a text column of the films")
+        genome: bool = Field(False, description="whether the tag genome becomes the features 'genome' of the films")
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or self.Config()
@@ -162,9 +167,17 @@ class MovieLensReader:
             )
         if users is not None:
             notices.append(f"{users[1]}: zip codes are not kept")
+        features = {}
+        if self.config.genome:
+            features["genome"] = _genome(_need(folder, GENOME[0]), _need(folder, GENOME[1]))
+            files.extend(GENOME)
+            notices.append(
+                "the tag genome was computed from tags and ratings of any time: it knows later rows of the log"
+            )
         return Reading(
             interactions=table.frame,
             files=[folder / name for name in files if (folder / name).is_file()],
+            features=features,
             items=catalogue.frame,
             users=None if people is None else people.frame,
             columns=table.roles,
@@ -179,6 +192,34 @@ def _need(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise DataError(f"{folder}: there is no {name} beside the ratings")
     return folder / name
+
+
+def _genome(scores: Path, tags: Path) -> GivenFeatures:
+    """Return the relevance of each tag for each film; one that lacks a cell, or has no number in it, is missing."""
+    scan = CsvReader().scan
+    names = scan(tags).select("tagId").collect().to_series().str.strip_chars().drop_nulls().unique(maintain_order=True)
+    cells = (
+        scan(scores)
+        .select(
+            film=pl.col("movieId").str.strip_chars(),
+            tag=pl.col("tagId").str.strip_chars(),
+            relevance=pl.col("relevance").str.strip_chars().cast(pl.Float32, strict=False),
+        )
+        .drop_nulls("film")
+    )
+    films = cells.select(pl.col("film").unique(maintain_order=True)).collect().to_series()
+
+    def load() -> npt.NDArray[np.float32]:
+        row = pl.col("film").replace_strict(films, pl.int_range(len(films), eager=True), return_dtype=pl.Int64)
+        column = pl.col("tag").replace_strict(
+            names, pl.int_range(len(names), eager=True), default=None, return_dtype=pl.Int64
+        )
+        known = cells.select(row=row, column=column, relevance="relevance").drop_nulls("column").collect()
+        x = np.full((len(films), len(names)), np.nan, dtype=np.float32)
+        x[known["row"].to_numpy(), known["column"].to_numpy()] = known["relevance"].to_numpy()
+        return x
+
+    return GivenFeatures(load, films, {"file": scores.name, "encoder": "tag genome", "tags": len(names)})
 
 
 def _films(films: pl.LazyFrame, tags: pl.LazyFrame | None) -> pl.LazyFrame:
