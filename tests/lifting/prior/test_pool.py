@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sensorium.core.errors import ConfigError, DataError
+from sensorium.core.files import write_json
 from sensorium.lifting.prior.objects import TRAINING_SEEDS
 from sensorium.lifting.prior.pool import PoolConfig, generate, read, render_views
 
@@ -24,6 +25,13 @@ def test_a_pool_holds_the_views_of_its_seeds_and_grows(tmp_path: Path) -> None:
     generate(tmp_path, CONFIG)  # fewer than there are: nothing is lost
     assert len(read(tmp_path)) == 3
     assert read(tmp_path, 1).seeds.tolist() == [0]
+
+
+def test_a_pool_that_was_cut_short_may_be_made_smaller(tmp_path: Path) -> None:
+    generate(tmp_path, CONFIG)
+    write_json(tmp_path / "pool.json", CONFIG.model_copy(update={"objects": 2_000}).model_dump())
+    generate(tmp_path, CONFIG)
+    assert len(read(tmp_path)) == 2
 
 
 def test_a_pool_of_something_else_is_refused(tmp_path: Path) -> None:

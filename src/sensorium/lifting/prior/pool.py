@@ -107,7 +107,8 @@ def generate(path: str | Path, config: PoolConfig, *, threads: int | None = None
         before = PoolConfig.model_validate(read_json(path / DESCRIPTION))
         if before.model_copy(update={"objects": config.objects}) != config:
             raise ConfigError(f"{path} holds another pool ({before}): choose another folder")
-        kept = max(before.objects, config.objects)
+        if before.objects > config.objects and _finished(path, before.objects):
+            kept = before.objects
     write_json(path / DESCRIPTION, config.model_copy(update={"objects": kept}).model_dump())
     with ThreadPoolExecutor(threads or torch.get_num_threads()) as workers:
         for number in track(range(-(-config.objects // SHARD)), label="objects x 100"):
@@ -118,6 +119,12 @@ def generate(path: str | Path, config: PoolConfig, *, threads: int | None = None
                 made = list(workers.map(lambda seed: render_views(seed, config.views, config.side), seeds))
                 rgba, poses = (torch.stack(values) for values in zip(*made, strict=True))
                 write_safetensors(target, {"rgba": rgba, "poses": poses})
+
+
+def _finished(path: Path, objects: int) -> bool:
+    """Whether a pool that was asked for was also made: its last shard is written last."""
+    number = -(-objects // SHARD) - 1
+    return _complete(path / f"shard-{number:05d}.safetensors", objects - number * SHARD)
 
 
 def _complete(shard: Path, objects: int) -> bool:
