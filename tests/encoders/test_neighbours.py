@@ -130,3 +130,18 @@ def test_labels_from_text_and_lists() -> None:
     texts = label_matrix(pl.Series(["Action|Comedy", None, "Comedy", ""]))
     assert texts.tolist() == [[True, True], [False, False], [False, True], [False, False]]
     assert label_matrix(pl.Series([["a", "b"], None, ["b"], []])).tolist() == texts.tolist()
+
+
+def test_a_row_that_dwarfs_the_others_does_not_move_their_directions() -> None:
+    """MM-3: with the mean that such a row pulls along, all other items would point the same way."""
+    x = np.random.default_rng(0).normal(size=(20, 8))
+    x[7] *= 1e6
+    x[11] = x[12]
+    present = np.arange(20) != 3
+    unit = centred(x, present)
+    others = np.flatnonzero(present & (np.arange(20) != 7))
+    cosines = unit[others] @ unit[others].T
+    assert unit[11] @ unit[12] == pytest.approx(1)
+    assert np.median(np.abs(cosines)) < 0.5
+    x[7] /= 1e6
+    assert np.abs(unit[others] - centred(x, present)[others]).max() < 0.3

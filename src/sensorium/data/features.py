@@ -18,7 +18,8 @@ from sensorium.data.schema import DatasetInfo, FeatureInfo
 from sensorium.data.store import full_disk_explained, update_info
 
 HUGE = 1_000
-"""A row this many times as long as the median row is told: it may be a fault of what made the matrix."""
+"""A row this many times as long as the median row is told, and left out of means that directions are measured from: it
+may be a fault of what made the matrix."""
 
 Provenance = dict[str, Any] | Literal["unknown"]
 
@@ -95,8 +96,7 @@ def check_features(
                 f"features '{name}': {rows.sum():,} rows are {what} (first items: {shown}) and count as missing"
             )
     kept = np.where(mask[:, None], values, np.float32(0))
-    length = np.sqrt(np.einsum("id,id->i", kept, kept, dtype=np.float64))
-    huge = mask & (length > HUGE * np.median(length[mask])) if mask.any() else np.zeros_like(mask)
+    huge = huge_rows(kept, mask)
     if huge.any():
         shown = ", ".join(str(item) for item in np.flatnonzero(huge)[:3])
         notices.append(
@@ -104,6 +104,21 @@ def check_features(
             f"items: {shown}): means over the items follow them"
         )
     return kept, mask, notices
+
+
+def huge_rows(x: npt.NDArray[np.floating[Any]], among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which of some rows are more than `HUGE` times as long as their median row, bool [I].
+
+    Args:
+        x: [I, d].
+        among: bool [I], the rows in question; others are not read.
+    """
+    found = np.zeros(len(x), dtype=bool)
+    rows = np.flatnonzero(among)
+    if len(rows):
+        length = np.sqrt(np.einsum("id,id->i", x[rows], x[rows], dtype=np.float64))
+        found[rows] = length > HUGE * np.median(length)
+    return found
 
 
 def write_features(

@@ -20,6 +20,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.pages import picture, write_page
 from sensorium.core.registry import did_you_mean
 from sensorium.data.dataset import Dataset
+from sensorium.data.features import huge_rows
 from sensorium.media.errors import MediaError
 from sensorium.media.images import read_image
 
@@ -50,6 +51,8 @@ class Neighbour:
 def centred(x: Floats, present: Mask, seen: Mask | None = None) -> Floats:
     """Return unit vectors around the mean of the items with content, float32 [I, d]; zero without content.
 
+    Rows that dwarf the others (`data.features.huge_rows`) are no part of the mean.
+
     Args:
         x: [I, d].
         present: bool [I].
@@ -58,6 +61,7 @@ def centred(x: Floats, present: Mask, seen: Mask | None = None) -> Floats:
     rows = present if seen is None else present & seen
     if not rows.any():
         raise DataError("no item has content: there is nothing to compare")
+    rows = rows & ~huge_rows(x, rows)
     wide = x.astype(np.float64)
     moved = np.where(present[:, None], wide - wide[rows].mean(0), 0)
     length = np.linalg.norm(moved, axis=1, keepdims=True)

@@ -12,6 +12,7 @@ from sensorium.core.seeds import catalogue_order
 from sensorium.data.dataset import Features
 from sensorium.data.view import TrainView
 from sensorium.recommenders.base import AnswersHistory, scores
+from sensorium.recommenders.collaborative.content import ItemContent, item_graphs
 from sensorium.recommenders.collaborative.contentknn import ContentKNN
 from sensorium.testing import tiny_view
 
@@ -88,6 +89,30 @@ def test_items_without_train_rows_are_found_by_their_content() -> None:
     found = scores(ContentKNN(view, ContentKNN.Config(k=2)), torch.arange(2))
     assert found[0, 2] > found[0, 3]
     assert found[1, 3] > found[1, 2]
+
+
+def test_an_item_that_dwarfs_the_others_leaves_twins_neighbours() -> None:
+    """MM-3: here and in the graphs of alike items, a vector a million times as long is no part of the mean."""
+    x = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    x[7] *= 1e6
+    x[11] = x[12]
+    every = np.arange(20)
+    view = replace(
+        tiny_view(users=20, items=20, rows_per_user=2),
+        user=every,
+        item=every,
+        features={"image": Features(x, np.ones(20, dtype=bool))},
+    )
+    found = scores(ContentKNN(view, ContentKNN.Config(k=3)), torch.arange(20))
+    assert found.isfinite().all()
+    assert found[11].argmax() == 12
+    assert found[12].argmax() == 11
+    (graph,) = item_graphs(view, ItemContent(view, None, model="FREEDOM"), 4, "cosine")
+    near = graph.toarray()
+    np.fill_diagonal(near, 0)
+    assert near[11].argmax() == 12
+    assert near[12].argmax() == 11
+    assert (near[:, 7] > 0).sum() < 10
 
 
 def test_a_users_own_items_as_a_history_give_the_users_scores() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.registry import did_you_mean
 from sensorium.data.dataset import Features
+from sensorium.data.features import huge_rows
 from sensorium.data.view import TrainView
 from sensorium.nn.features import standardise
 from sensorium.nn.item_graphs import Weight, knn_graph
@@ -137,6 +138,7 @@ def item_graphs(view: TrainView, content: ItemContent, k: int | Mapping[str, int
     """Return each modality's graph of alike items, S_m [I, I] (`nn.item_graphs`), in the order of `content.columns`.
 
     Vectors are centred by their mean over the items that have the content and a train row; under "mmrec" they are not.
+    Rows that dwarf the others (`data.features.huge_rows`) are no part of that mean.
 
     Args:
         view: Whose features and seed; the seed's order of the catalogue decides between equally near items.
@@ -147,7 +149,11 @@ def item_graphs(view: TrainView, content: ItemContent, k: int | Mapping[str, int
     graphs = []
     for name, columns in content.columns.items():
         x, present = view.features[name]
-        center = None if content.protocol == "mmrec" else content.mean[columns].numpy()
+        center: npt.NDArray[np.floating[Any]] | None = None
+        if content.protocol != "mmrec":
+            among = present & (view.item_count > 0)
+            huge = huge_rows(x, among)
+            center = x[among & ~huge].astype(np.float64).mean(0) if huge.any() else content.mean[columns].numpy()
         graphs.append(
             knn_graph(x, present, k if isinstance(k, int) else k[name], weight, center=center, order=view.item_order)
         )

@@ -25,6 +25,7 @@ from pydantic import Field
 
 from sensorium.core.errors import ConfigError
 from sensorium.data.dataset import Features
+from sensorium.data.features import huge_rows
 from sensorium.data.view import TrainView
 from sensorium.nn.item_graphs import item_neighbours
 from sensorium.recommenders.base import ModelInfo, Recommender
@@ -89,11 +90,15 @@ def _weights(given: Mapping[str, float], names: list[str]) -> Mapping[str, float
 
 
 def _directions(features: Features, trained: npt.NDArray[np.bool_], center: bool) -> npt.NDArray[np.float64]:
-    """Return one modality's vectors with length 1, [I, d]; 0 for an item without content, or with that of the mean."""
+    """Return one modality's vectors with length 1, [I, d]; 0 for an item without content, or with that of the mean.
+
+    Rows that dwarf the others (`data.features.huge_rows`) are no part of the mean.
+    """
     x, present = features
     result = np.zeros(x.shape)
     held = x[present].astype(np.float64)
-    measured = held[trained[present]]
+    among = trained & present
+    measured = held[(among & ~huge_rows(x, among))[present]]
     moved = held - measured.mean(0) if center and len(measured) else held
     length = np.linalg.norm(moved, axis=1, keepdims=True)
     points = length > ON_THE_CENTER * np.linalg.norm(held, axis=1, keepdims=True)
