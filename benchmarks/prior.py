@@ -245,11 +245,13 @@ def card_table(rows: Rows) -> str:
         "on": f"{training['machine']}, {training['threads'] or 'all'} thread, shared with other work",
         "generator": f"version {card['generator']}",
     }
-    if (before := card.get("begun_from")) is not None:
+    before, generation = card.get("begun_from"), "begun from"
+    while before is not None:
         known = before.get("training")
-        facts["begun from"] = f"weights `{before['sha256'][:12]}`" + (
+        facts[generation] = f"weights `{before['sha256'][:12]}`" + (
             f", trained for {known['cpu_hours']:.2f} hours of a processor, {known['steps']:,} steps" if known else ""
         )
+        before, generation = before.get("begun_from"), f"{generation}, these from"
     for number, phase in enumerate(training["phases"], start=1):
         pool = phase["pool"]
         facts[f"phase {number}"] = (

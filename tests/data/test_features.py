@@ -38,8 +38,8 @@ def test_zero_infinite_huge_and_twin_rows(tmp_path: Path):
     assert data.info.notices == [
         "features 'image': 1 rows are not finite (first items: 5) and count as missing",
         "features 'image': 1 rows are all zero (first items: 3) and count as missing",
-        "features 'image': 1 rows are more than 1,000 times as long as the median row (first items: 7): means over the "
-        "items follow them",
+        "features 'image': 1 rows are more than 1,000 times as long as the median row (first items: 7): "
+        "standardised values follow them",
     ]
     near = item_neighbours(found, present, 4, center=None, order=np.arange(20))  # each item itself and three others
     assert np.isfinite(near.cosine).all()

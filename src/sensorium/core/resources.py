@@ -25,13 +25,17 @@ def available_memory() -> int:
 
 
 def _meminfo(key: str) -> int:
+    found = _told(Path("/proc/meminfo"), key)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if found is None else found
+
+
+def _told(path: Path, key: str) -> int | None:
+    """Return the bytes that a line `key: ... kB` of a file of the kernel tells, or None where there is no such file."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) * 1024
+        lines = path.read_text().splitlines()
     except OSError:
-        pass  # not Linux: fall through to the portable figure
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return None  # not Linux
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), None)
 
 
 def peak_memory() -> int:
@@ -43,12 +47,8 @@ def peak_memory() -> int:
     import resource
     import sys
 
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # not Linux: fall through to the portable figure
+    if (told := _told(Path("/proc/self/status"), "VmHWM")) is not None:
+        return told
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

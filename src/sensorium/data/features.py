@@ -21,6 +21,9 @@ HUGE = 1_000
 """A row this many times as long as the median row is told, and left out of means that directions are measured from: it
 may be a fault of what made the matrix."""
 
+ROWS_AT_ONCE = 65_536
+"""Rows whose lengths are measured at a time."""
+
 Provenance = dict[str, Any] | Literal["unknown"]
 
 
@@ -101,7 +104,7 @@ def check_features(
         shown = ", ".join(str(item) for item in np.flatnonzero(huge)[:3])
         notices.append(
             f"features '{name}': {huge.sum():,} rows are more than {HUGE:,} times as long as the median row (first "
-            f"items: {shown}): means over the items follow them"
+            f"items: {shown}): standardised values follow them"
         )
     return kept, mask, notices
 
@@ -116,7 +119,8 @@ def huge_rows(x: npt.NDArray[np.floating[Any]], among: npt.NDArray[np.bool_]) ->
     found = np.zeros(len(x), dtype=bool)
     rows = np.flatnonzero(among)
     if len(rows):
-        length = np.sqrt(np.einsum("id,id->i", x[rows], x[rows], dtype=np.float64))
+        parts = (x[rows[start : start + ROWS_AT_ONCE]] for start in range(0, len(rows), ROWS_AT_ONCE))
+        length = np.sqrt(np.concatenate([np.einsum("id,id->i", part, part, dtype=np.float64) for part in parts]))
         found[rows] = length > HUGE * np.median(length)
     return found
 

@@ -118,6 +118,9 @@ def test_a_training_may_begin_with_exported_weights(pools: Path, tmp_path: Path)
     card = read_json(tmp_path / "later" / "view_prior.json")
     earlier = read_json(tmp_path / "weights" / "view_prior.json")
     assert card["begun_from"] == {"sha256": earlier["sha256"], "training": earlier["training"]}
+    third = config.model_copy(update={"initial": tmp_path / "later" / "view_prior.safetensors"})
+    train(tmp_path / "again", third, pools=pools, until=0)
+    assert read_json(tmp_path / "again" / "initial.json")["begun_from"] == card["begun_from"]  # nothing is forgotten
     other = config.model_copy(update={"network": NetworkConfig(channels=(8, 24), attention=(1,), heads=2)})
     with pytest.raises(ConfigError, match="another network"):
         train(tmp_path / "fourth", other, pools=pools)

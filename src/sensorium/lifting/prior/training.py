@@ -251,11 +251,11 @@ def train(
 
 
 def _history(weights: Path) -> dict[str, object]:
-    """Return what is known of weights that a training begins with: their hash, and their card's training."""
+    """Return what is known of weights that a training begins with: their hash, and what their card tells of before."""
     found: dict[str, object] = {"sha256": sha256_file(weights)}
     card = weights.with_suffix(".json")
     if card.is_file() and (known := read_json(card)).get("sha256") == found["sha256"]:
-        found["training"] = known["training"]
+        found |= {key: known[key] for key in ("training", "begun_from") if key in known}
     return found
 
 
