@@ -31,7 +31,7 @@ def _items() -> None:
 
 
 def add_items(
-    run: Path = typer.Argument(..., metavar="RUN", help="folder of a run whose model reads features of items"),
+    run: Path = typer.Argument(..., metavar="RUN", help="folder of a run whose model reads what items are"),
     file: Path = typer.Argument(..., metavar="FILE.csv", help="item_id, title, description, image, ..."),
 ) -> None:
     """Encode new items and let them compete, without training.

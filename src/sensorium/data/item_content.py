@@ -34,20 +34,30 @@ class ItemContent:
     Attributes:
         dataset: Where it lies.
         row: int64 [I], whose content each item gets; None = its own.
+        added: Where that of further items lies, whose ids follow; they have their own.
     """
 
     dataset: ItemsAlone
     row: Integers | None = None
+    added: ItemsAlone | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> ItemContent:
         """Return the content of a data set's items."""
-        return cls(ItemsAlone(dataset.root, dataset.info, dataset.columns))
+        return cls(_alone(dataset))
+
+    def with_added(self, items: Dataset) -> ItemContent:
+        """Return the content of these items and of further ones."""
+        return replace(self, added=_alone(items))
 
     def rows(self, items: Integers) -> Integers:
-        """Return where the content of items stands, int64 [n] -> int64 [n]."""
+        """Return where the content of items of the data set stands, int64 [n] -> int64 [n]."""
         return items if self.row is None else self.row[items]
 
     def permuted(self, order: Integers) -> ItemContent:
         """Return the content with item i given that of item order[i]."""
         return replace(self, row=order if self.row is None else self.row[order])
+
+
+def _alone(dataset: Dataset) -> ItemsAlone:
+    return ItemsAlone(dataset.root, dataset.info, dataset.columns)

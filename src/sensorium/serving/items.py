@@ -23,6 +23,7 @@ from sensorium.data.columns import MEDIA
 from sensorium.data.contents import bring_media
 from sensorium.data.dataset import Dataset, Features
 from sensorium.data.features import add_features
+from sensorium.data.item_content import ItemContent
 from sensorium.data.schema import FeatureInfo, Source
 from sensorium.data.store import new_folder, write_tables
 from sensorium.encoders.cache.job import Options
@@ -32,7 +33,9 @@ from sensorium.encoders.store import open_encoder
 from sensorium.experiments.loading import LoadedRun, load_run
 from sensorium.experiments.setup import features_read
 from sensorium.media.errors import MediaError
+from sensorium.recommenders.towers.content import PreparedItems
 from sensorium.recommenders.towers.encoder import encoder_towers
+from sensorium.recommenders.towers.end_to_end import EndToEndTower
 from sensorium.serving.growing import grown_model
 
 FOLDER = "items"
@@ -47,7 +50,7 @@ class AddedItems:
         added: Items that are new.
         known: Items of the file that the run knew already; they stay as they are.
         total: All items that were added to this run so far.
-        with_content: By feature, how many of the total have content in it.
+        with_content: By feature, and by encoder inside the model, how many of the total have usable content.
     """
 
     folder: Path
@@ -61,13 +64,14 @@ def add_items(run: str | Path | LoadedRun, file: str | Path) -> AddedItems:
     """Encode items from a CSV file and keep them with a run.
 
     Args:
-        run: A run's folder, or a loaded run, whose model reads features of items.
+        run: A run's folder, or a loaded run, whose model reads features of items or encodes their raw content.
         file: Columns item_id, and the content that the encoders of the run read: title, description, image, ...
             Paths of media are relative to the file's folder.
 
     Raises:
-        ConfigError: The model knows items by their ids alone, or reads what no encoder made.
-        DataError: The file cannot be read, lacks item_id, holds an id twice, or has no new item.
+        ConfigError: The model knows items by their ids alone, or reads what no encoder made, or stored hidden states.
+        DataError: The file cannot be read, lacks item_id or a column that is encoded, holds an id twice, or has no new
+            item.
     """
     loaded = run if isinstance(run, LoadedRun) else load_run(run)
     names = _features_to_make(loaded)
@@ -92,7 +96,9 @@ def add_items(run: str | Path | LoadedRun, file: str | Path) -> AddedItems:
         )
         for name in names:
             grown = _encode(grown, name, loaded.dataset)
-    with_content = {name: int(Dataset.open(folder).features(name).present.sum()) for name in names}
+        with_content = {name: int(grown.features(name).present.sum()) for name in names}
+        for tower in _raw_towers(loaded):
+            with_content[tower.name] = _usable(grown, tower)
     return AddedItems(folder, fresh.height, int(known.sum()), kept.height, with_content)
 
 
@@ -103,7 +109,9 @@ def with_added_items(run: LoadedRun) -> LoadedRun:
         return run
     added = Dataset.open(folder)
     dataset = GrownCatalogue(run.dataset.root, run.dataset.info, run.dataset.columns, run.dataset, added)
-    view = replace(run.view, n_items=dataset.n_items, features=_GrownFeatures(run.view.features, added))
+    content = None if run.view.content is None else run.view.content.with_added(added)
+    features = _GrownFeatures(run.view.features, added)
+    view = replace(run.view, n_items=dataset.n_items, features=features, content=content)
     return replace(run, dataset=dataset, view=view, model=grown_model(run, view))
 
 
@@ -199,15 +207,18 @@ def _beside(before: Dataset | None, fresh: pl.DataFrame, media: Path, folder: Pa
 
 
 def _features_to_make(run: LoadedRun) -> list[str]:
-    """Return the features that the model reads.
+    """Return the features that the model reads; there may be none where it encodes raw content itself.
 
     Raises:
-        ConfigError: There is none, or one that nothing here can make for new items.
+        ConfigError: It knows nothing of items but their ids, or what nothing here can make for new items.
     """
     name, names = run.config.model.name, features_read(run.model, run.view)
-    if encoder_towers(run.model):
-        raise ConfigError(f"'{name}' of this run encodes raw content itself: items are added to stored features alone")
-    if not names:
+    if len(encoder_towers(run.model)) > len(_raw_towers(run)):
+        raise ConfigError(
+            f"'{name}' of this run reads stored hidden states, and items are added to features and to raw content: "
+            "train it with tower: features or end_to_end to add items without training"
+        )
+    if not names and not encoder_towers(run.model):
         raise ConfigError(f"'{name}' of this run knows items by their ids alone: it can say nothing about new ones")
     if run.config.data.permute_features:
         raise ConfigError("the features of this run were shuffled among the items: nothing can be added to them")
@@ -218,6 +229,20 @@ def _features_to_make(run: LoadedRun) -> list[str]:
                 f"the features '{feature}' that '{name}' reads were given and not encoded here: new items have none"
             )
     return names
+
+
+def _raw_towers(run: LoadedRun) -> list[EndToEndTower]:
+    """Return the towers of a run that encode raw content."""
+    return [tower for tower in encoder_towers(run.model) if isinstance(tower, EndToEndTower)]
+
+
+def _usable(grown: Dataset, tower: EndToEndTower) -> int:
+    """Count the items whose raw content a tower can use, all of which is decoded for it; the others are logged."""
+    encoder, fields = tower.tuned.encoder, tower.items.fields
+    if not read_contents(grown, encoder.card.modality, fields).present.any():
+        return 0
+    items = PreparedItems(ItemContent.of(grown), encoder, fields, keep="demand")
+    return sum(1 for item in range(grown.n_items) if items.take([item])[0] is not None)
 
 
 def _encode(grown: Dataset, name: str, trained_on: Dataset) -> Dataset:

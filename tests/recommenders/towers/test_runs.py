@@ -10,13 +10,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
-from sensorium.core.errors import DataError
+from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.files import read_safetensors, write_text
 from sensorium.data.dataset import Dataset
 from sensorium.encoders.cache.job import Options
 from sensorium.encoders.encode import encode
 from sensorium.experiments.run import load_run, run
+from sensorium.serving.items import add_items, with_added_items
 from sensorium.serving.recommend import recommend
 
 from ...experiments.test_resume import Server, outcome
@@ -109,6 +111,30 @@ def test_a_run_answers_after_it_is_opened_again(place: Path, tmp_path: Path, mod
 
 
 @pytest.mark.usefixtures("no_pages")
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_an_item_that_came_later_is_encoded_by_the_trained_encoder(place: Path, tmp_path: Path, modality: str) -> None:
+    """Its vector is that of the item whose content it has; those of other items stay."""
+    run(run_config(place, inside(place, modality, tune="top_k", top_k=1), epochs=1), out=tmp_path / "run")
+    data, like = Dataset.open(place / "data"), 11
+    (tmp_path / "new.png").write_bytes((data.root / "media" / f"{like}.png").read_bytes())
+    (tmp_path / "broken.png").write_bytes(b"<html>no picture</html>")
+    given = {"text": [data.titles()[like], ""], "image": ["new.png", "broken.png"]}[modality]
+    column = {"text": "title", "image": "image"}[modality]
+    pl.DataFrame({"item_id": ["new", "nothing"], column: given}).write_csv(tmp_path / "new.csv")
+    added = add_items(tmp_path / "run", tmp_path / "new.csv")
+    assert (added.added, added.with_content) == (2, {modality: 1})
+    grown = with_added_items(load_run(tmp_path / "run"))
+    with torch.no_grad():
+        before, now = load_run(tmp_path / "run").model.item_vectors(), grown.model.item_vectors()
+    torch.testing.assert_close(now[: world.ITEMS], before, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(now[world.ITEMS], before[like], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(now[world.ITEMS + 1], before[world.BARE[modality]], rtol=1e-5, atol=1e-6)
+    answer = recommend(tmp_path / "run", history=["i08", "i09"], k=2, only=[f"i{like:02}", "new"]).answers[0]
+    assert {item.item_id for item in answer.items} == {f"i{like:02}", "new"}
+    assert recommend(tmp_path / "run", history=["new"], k=3).answers[0].items
+
+
+@pytest.mark.usefixtures("no_pages")
 def test_content_that_changed_is_not_answered_with(place: Path, tmp_path: Path) -> None:
     data = world.write_catalogue(tmp_path / "data")
     config = run_config(tmp_path, inside(place, "image"), epochs=1)
@@ -130,3 +156,6 @@ def test_a_run_on_stored_states_pins_them(place: Path, tmp_path: Path) -> None:
     info = Dataset.open(data.root).info.features["text"]
     assert done.result["data"]["features"]["text"]["digest"] == info.digest
     assert recommend(load_run(tmp_path / "run"), user="u7", k=5).answers[0].items
+    pl.DataFrame({"item_id": ["new"], "title": ["word"]}).write_csv(tmp_path / "new.csv")
+    with pytest.raises(ConfigError, match="reads stored hidden states"):
+        add_items(tmp_path / "run", tmp_path / "new.csv")

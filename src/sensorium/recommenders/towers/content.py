@@ -21,9 +21,11 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import digest
 from sensorium.core.progress import Progress
 from sensorium.core.resources import available_memory, readable_bytes, require_memory
+from sensorium.data.dataset import Dataset
 from sensorium.data.item_content import ItemContent
+from sensorium.encoders.base import Modality
 from sensorium.encoders.cache.decoding import Decoder, Raw, Refusal, size_of
-from sensorium.encoders.contents import read_contents
+from sensorium.encoders.contents import Contents, read_contents
 from sensorium.encoders.memo import Memo
 from sensorium.encoders.preparing.image import ImagePreparer
 from sensorium.encoders.protocol import FoundationEncoder, Prepared, Preparer
@@ -41,7 +43,8 @@ class PreparedItems:
 
     Attributes:
         present: bool [I], items with content that has not been refused so far.
-        digest: 32 hexadecimal digits of all content and of its preprocessing.
+        digest: 32 hexadecimal digits of all content and of its preprocessing; items that came later are no part of it.
+        fields: Columns of the items, as they were asked for.
         refused: Item -> why its content cannot be used, of those that were tried.
         keeps: Whether what was decoded stays in memory; decided when content is first asked for.
     """
@@ -70,18 +73,19 @@ class PreparedItems:
             DataError: There is no such column, or no item has content.
         """
         dataset, modality = content.dataset, encoder.card.modality
-        memo = Memo(dataset.root / "features" / ".hashes.json")
-        self._contents = read_contents(dataset, modality, fields, memo=memo)
-        with suppress(OSError, DataError):  # a data set that cannot be written to is read again each time
-            memo.save()
+        own = _contents(dataset, modality, fields)
+        self.fields = fields
+        self._contents = [own] if content.added is None else [own, _contents(content.added, modality, fields)]
         self._row = content.rows(np.arange(dataset.n_items))
-        self.present: npt.NDArray[np.bool_] = self._contents.present[self._row]
+        self.present: npt.NDArray[np.bool_] = np.concatenate(
+            [own.present[self._row], *(added.present for added in self._contents[1:])]
+        )
         if not self.present.any():
             raise DataError(
-                f"'{dataset.name}' has no {modality} to encode: {', '.join(self._contents.fields)} is empty for all of "
+                f"'{dataset.name}' has no {modality} to encode: {', '.join(own.fields)} is empty for all of "
                 f"its {dataset.n_items:,} items"
             )
-        self.digest = digest(self._contents.digests[self._row], encoder.preparer.facts)
+        self.digest = digest(own.digests[self._row], encoder.preparer.facts)
         self.refused: dict[int, str] = {}
         self._modality, self._keep = modality, keep
         self.keeps: bool | None = None if keep != "demand" else False
@@ -143,8 +147,10 @@ class PreparedItems:
         return found
 
     def _raw(self, item: int) -> Raw | Refusal:
+        own = len(self._row)
+        contents, row = (self._contents[0], self._row[item]) if item < own else (self._contents[1], item - own)
         try:
-            return self._contents.source(int(self._row[item]))
+            return contents.source(int(row))
         except MediaError as error:
             return Refusal(error.reason, error.detail)
 
@@ -159,6 +165,14 @@ class PreparedItems:
     def _unpacked(self, item: int) -> Prepared | None:
         prepared = self._kept.get(item)
         return None if prepared is None else _unpack(prepared, self._preparer)
+
+
+def _contents(dataset: Dataset, modality: Modality, fields: Sequence[str] | None) -> Contents:
+    memo = Memo(dataset.root / "features" / ".hashes.json")
+    contents = read_contents(dataset, modality, fields, memo=memo)
+    with suppress(OSError, DataError):  # a data set that cannot be written to is read again each time
+        memo.save()
+    return contents
 
 
 def _workers(modality: str) -> int:
