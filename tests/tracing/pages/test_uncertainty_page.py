@@ -80,7 +80,15 @@ def test_differences_are_paired_and_one_page_holds_all(found, tmp_path):
     assert set(read["models"]) == {"ukt", "a", "b", "a + b"}
     html = page.read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]+"', html)
-    for words in ("Selective prediction", "ukt: variance", "a: dropout bald", "Flipped histories", "Reliability"):
+    for words in (
+        "Selective prediction",
+        "ukt: variance",
+        "a: dropout bald",
+        "Deferring, paired",
+        "Joint prediction, paired",
+        "Flipped histories",
+        "Reliability",
+    ):
         assert words in html
     assert html.count("<svg") == 5  # all scores in one figure, a reliability diagram each
 
@@ -100,6 +108,27 @@ def test_falls_are_paired_and_add_up(found):
         assert gap.difference == pytest.approx(separately, abs=1e-12)
     assert other.name == "a"
     assert "0" not in compared.falls["ukt"]
+
+
+def test_deferring_and_joint_prediction_are_compared_on_the_same_rows_and_blocks(found):
+    compared = compare(found[0], draws=100)
+    ukt, simplekt, _, both = found[0]
+    deferring = compared.deferring["a"]
+    assert set(deferring) == {
+        "confidence - confidence", "confidence - dropout confidence", "confidence - dropout variance",
+        "confidence - dropout bald", "variance - dropout variance",
+    }  # fmt: skip
+    for key, gap in deferring.items():
+        own, _, other = key.partition(" - ")
+        apart = ukt.orders[own].accuracy[0.8] - simplekt.orders[other].accuracy[0.8]
+        assert gap.difference == pytest.approx(apart, abs=1 / (0.8 * len(ukt.rows)))  # which row is the last may differ
+        assert gap.low <= gap.difference <= gap.high
+    joint = compared.joint["a + b"]
+    assert set(joint) == {"5", "10"}
+    for size, gap in joint.items():
+        apart = ukt.numbers["frozen"][size]["joint_nll"] - both.numbers["frozen"][size]["joint_nll"]
+        assert gap.difference == pytest.approx(apart)
+    assert "dropout 5" in compared.joint["a"]
 
 
 def test_the_command_and_faulty_requests(found, tmp_path, capsys):

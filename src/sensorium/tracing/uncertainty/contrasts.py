@@ -1,8 +1,10 @@
-"""What flipped histories cost, and whom more: differences of AUC on the same test, paired over students.
+"""Differences between models on the same test, paired over students.
 
-    gaps       AUC(first, f) - AUC(other, f)                       f = no flips too
+    gaps       AUC(first, f) - AUC(other, f)                       f = share of flipped answers, none too
     falls      AUC(own, 0) - AUC(own, f)                           what a model loses
     fall gaps  fall of the first minus fall of the other
+    deferring  ACC at 80 % coverage of the first by its confidence, or by its variance, minus another's by any score
+    joint      joint NLL per answer of the next ones from a frozen history, the first's minus the other's
 
 The fall alone does not rank models: one that knows little has little to lose. Read it beside AUC(f).
 """
@@ -20,26 +22,31 @@ from sensorium.evaluation.bootstrap import Difference
 from sensorium.tracing.evaluation.intervals import auc_draws
 from sensorium.tracing.evaluation.metrics import auc
 from sensorium.tracing.evaluation.predicting import Predictions
-from sensorium.tracing.uncertainty.resampling import LEVEL, RESAMPLES
+from sensorium.tracing.uncertainty.resampling import LEVEL, RESAMPLES, difference, weighted_mean
 from sensorium.tracing.uncertainty.study import Studied
 
 CLEAN = "0"
+CONFIDENCE, VARIANCE = "confidence", "variance"
 By = Mapping[str, Mapping[str, Difference]]  # model -> noise -> difference
 
 
 @dataclass(frozen=True)
-class Robustness:
+class Contrasts:
     """Differences with their intervals, by model and by noise ("0.1 symmetric"; "0" = none).
 
     Attributes:
         gaps: The first model minus each other one.
         falls: Of every model, without "0".
         fall_gaps: Fall of the first minus that of each other one, without "0".
+        deferring: By other model and "own score - its score".
+        joint: By other model and "size", or "dropout size" for its passes with dropout.
     """
 
     gaps: By
     falls: By
     fall_gaps: By
+    deferring: By
+    joint: By
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def _sum(terms: Sequence[tuple[int, _Drawn]]) -> Difference:
     return Difference(float(centre), float(low), float(high), min(1.0, 2 * (1 + smaller) / (len(values) + 1)))
 
 
-def compare(found: Sequence[Studied], *, draws: int = RESAMPLES) -> Robustness:
+def compare(found: Sequence[Studied], *, draws: int = RESAMPLES) -> Contrasts:
     """Compare what `study` found.
 
     Args:
@@ -93,7 +100,34 @@ def compare(found: Sequence[Studied], *, draws: int = RESAMPLES) -> Robustness:
         }
         for name, other in zip(names, others, strict=True)
     }
-    return Robustness(gaps, falls, fall_gaps)
+    return Contrasts(
+        gaps,
+        falls,
+        fall_gaps,
+        {one.name: _deferring(found[0], one, draws) for one in found[1:]},
+        {one.name: _joint(found[0], one, draws) for one in found[1:]},
+    )
+
+
+def _deferring(first: Studied, other: Studied, draws: int) -> dict[str, Difference]:
+    """Compare what the first keeps by its confidence with every order of another, and variances with each other."""
+    student = first.rows.student
+    pairs = [(CONFIDENCE, score) for score in other.kept]
+    pairs += [(VARIANCE, score) for score in other.kept if VARIANCE in first.kept and score.endswith(VARIANCE)]
+    return {
+        f"{own} - {score}": difference(first.kept[own], other.kept[score], student, resamples=draws)
+        for own, score in pairs
+    }
+
+
+def _joint(first: Studied, other: Studied, draws: int) -> dict[str, Difference]:
+    """Compare joint likelihoods on the blocks that both were asked for."""
+    found = {}
+    for name, (nll, student) in other.frozen.items():
+        own = first.frozen.get(name.split()[-1])
+        if own is not None and np.array_equal(own[1], student):
+            found[name] = difference(weighted_mean(own[0]), weighted_mean(nll), student, resamples=draws)
+    return found
 
 
 def _rows(one: Studied) -> dict[str, Predictions]:

@@ -12,7 +12,7 @@ import numpy as np
 from sensorium.core.files import write_json
 from sensorium.core.pages import figure, write_page
 from sensorium.tracing.uncertainty.calibration import scaled
-from sensorium.tracing.uncertainty.contrasts import By, Robustness, compare
+from sensorium.tracing.uncertainty.contrasts import By, Contrasts, compare
 from sensorium.tracing.uncertainty.plots import reliability_pair, risk_coverage
 from sensorium.tracing.uncertainty.study import Studied
 
@@ -28,9 +28,11 @@ def write_study(folder: str | Path, found: Sequence[Studied]) -> list[Path]:
     files = [folder / "uncertainty.json", folder / "uncertainty.html"]
     numbers = {
         "models": {one.name: one.numbers for one in found},
-        "differences": _numbers(compared.gaps),
-        "falls": _numbers(compared.falls),
-        "fall_differences": _numbers(compared.fall_gaps),
+        "differences": numbers_of(compared.gaps),
+        "falls": numbers_of(compared.falls),
+        "fall_differences": numbers_of(compared.fall_gaps),
+        "deferring": numbers_of(compared.deferring),
+        "joint_nll_differences": numbers_of(compared.joint),
     }
     write_json(files[0], _finite(numbers))
     orders = {f"{one.name}: {score}": order for one in found for score, order in one.orders.items()}
@@ -59,7 +61,7 @@ def write_study(folder: str | Path, found: Sequence[Studied]) -> list[Path]:
     return files
 
 
-def _numbers(by: By) -> dict[str, dict[str, list[float]]]:
+def numbers_of(by: By) -> dict[str, dict[str, list[float]]]:
     return {name: {key: [gap.difference, gap.low, gap.high] for key, gap in one.items()} for name, one in by.items()}
 
 
@@ -71,7 +73,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _tables(found: Sequence[Studied], compared: Robustness) -> list[dict[str, Any]]:
+def _tables(found: Sequence[Studied], compared: Contrasts) -> list[dict[str, Any]]:
     def each(columns: list[str], rows: list[list[str]], title: str, note: str = "") -> dict[str, Any]:
         return {"title": title, "columns": columns, "rows": rows, "note": note}
 
@@ -109,6 +111,15 @@ def _tables(found: Sequence[Studied], compared: Robustness) -> list[dict[str, An
             "With calibrated probabilities confidence is the best order for accuracy: no variance can beat it.",
         ),
         each(
+            ["ACC at 80 %: first's score - score of", "score", "difference", "p"],
+            [
+                [f"{found[0].name} - {name}", key, _gap(gap), f"{gap.p:.3f}"]
+                for name, one in compared.deferring.items()
+                for key, gap in one.items()
+            ],
+            "Deferring, paired",
+        ),
+        each(
             [
                 "model, next answers",
                 "joint gain, nats",
@@ -135,6 +146,15 @@ def _tables(found: Sequence[Studied], compared: Robustness) -> list[dict[str, An
             ],
             "Next answers from a frozen history",
             "None of the answers between is seen. A doubt that is real makes them vary together.",
+        ),
+        each(
+            ["joint NLL per answer", "next answers", "difference", "p"],
+            [
+                [f"{found[0].name} - {name}", key, _gap(gap), f"{gap.p:.3f}"]
+                for name, one in compared.joint.items()
+                for key, gap in one.items()
+            ],
+            "Joint prediction, paired",
         ),
     ]
     noisy = [one for one in found if one.noisy]
@@ -167,7 +187,7 @@ def _tables(found: Sequence[Studied], compared: Robustness) -> list[dict[str, An
         ]
         note = "first: the answer's place in its learner's history; last: how many answers a prediction sees."
         tables.append(each(["model", "history", "rows", "AUC", "ECE", "variance"], rows, "Short histories", note))
-    return tables
+    return [table for table in tables if table["rows"]]
 
 
 def _show(value: float | None, digits: int = 4) -> str:

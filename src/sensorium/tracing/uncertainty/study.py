@@ -41,9 +41,9 @@ from sensorium.tracing.uncertainty.frozen import (
     predict_blocks,
 )
 from sensorium.tracing.uncertainty.noise import RATES, Flip, flip_history
-from sensorium.tracing.uncertainty.resampling import interval, weighted_mean
+from sensorium.tracing.uncertainty.resampling import Statistic, interval, weighted_mean
 from sensorium.tracing.uncertainty.rows import PASSES, Asked, by_dropout, by_members, own_uncertainty, targets
-from sensorium.tracing.uncertainty.selective import Selective, accuracy_interval, scores_of, selective
+from sensorium.tracing.uncertainty.selective import Selective, accuracy_interval, accuracy_kept, scores_of, selective
 
 FIRST = {"1": (1, 1), "2": (2, 2), "3-4": (3, 4), "5-9": (5, 9)}
 LAST = (5, 10, 20, 50)
@@ -78,7 +78,10 @@ class Studied:
         rows: The tested rows with its p.
         numbers: Everything that goes to `uncertainty.json`.
         orders: By score, for the figure.
+        kept: By score, the accuracy of the rows that it keeps as a function of row weights, for paired differences.
         noisy: Predictions from flipped histories, by "rate flip".
+        frozen: By the size of a frozen block and who predicts it, minus the joint log-likelihood per answer of each
+            block, nats [n], and its student [n].
         temperature: Fitted on validation students.
     """
 
@@ -86,7 +89,9 @@ class Studied:
     rows: Predictions
     numbers: dict[str, Any]
     orders: Mapping[str, Selective]
+    kept: Mapping[str, Statistic]
     noisy: Mapping[str, Predictions]
+    frozen: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
     temperature: float
 
 
@@ -168,6 +173,7 @@ def _study(subject: _Subject, config: StudyConfig) -> Studied:
         for score, values in scores_of(said).items()
     }
     noisy = _noisy(subject, truth) if config.noise else {}
+    frozen = _frozen(subject, config)
     numbers: dict[str, Any] = {
         "raw": measure(rows),
         "temperature": temperature,
@@ -177,12 +183,21 @@ def _study(subject: _Subject, config: StudyConfig) -> Studied:
             | {"acc@0.8_interval": _ends(accuracy_interval(said.p, truth.response, values, truth.student))}
             for name, (one, values, said) in orders.items()
         },
-        "frozen": {f"{voice}{size}": one for voice, size, one in _frozen(subject, config)},
+        "frozen": {name: one for name, (one, _, _) in frozen.items()},
         "evidence": _evidence(rows) if own.variance.any() else None,
         "noise": {name: {"auc": auc(one.p, one.response)} for name, one in noisy.items()},
         "short": _short(subject, rows) if config.short else None,
     }
-    return Studied(subject.name, rows, numbers, {name: one for name, (one, _, _) in orders.items()}, noisy, temperature)
+    return Studied(
+        subject.name,
+        rows,
+        numbers,
+        {name: one for name, (one, _, _) in orders.items()},
+        {name: accuracy_kept(said.p, truth.response, values) for name, (_, values, said) in orders.items()},
+        noisy,
+        {name: (nll, student) for name, (_, nll, student) in frozen.items()},
+        temperature,
+    )
 
 
 def _noisy(subject: _Subject, truth: Predictions) -> dict[str, Predictions]:
@@ -196,15 +211,18 @@ def _noisy(subject: _Subject, truth: Predictions) -> dict[str, Predictions]:
     return found
 
 
-def _frozen(subject: _Subject, config: StudyConfig) -> list[tuple[str, int, dict[str, Any]]]:
+def _frozen(
+    subject: _Subject, config: StudyConfig
+) -> dict[str, tuple[dict[str, Any], npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
+    """Return by "predictor size" the numbers, the joint NLL of each block and the block's student."""
     voices: dict[str, Predictor] = {"": FromMembers(subject.models)}
     if len(subject.models) == 1 and isinstance(subject.models[0], UKT):
         voices = {"": FromState(subject.models[0], seed=config.seed)}
     if config.passes and subject.drops:
         voices["dropout "] = FromDropout(subject.models[0], config.passes, config.seed)
     if subject.whole_history:
-        return []
-    answers, found = subject.setup.answers, []
+        return {}
+    answers, found = subject.setup.answers, {}
     for size in BLOCKS:
         blocks = choose_blocks(answers.offsets, subject.setup.split.test, size, seed=config.seed, most=config.blocks)
         response = answers.response[blocks.rows()]
@@ -229,7 +247,7 @@ def _frozen(subject: _Subject, config: StudyConfig) -> list[tuple[str, int, dict
                 "crps_independent": float(apart.crps.mean()),
                 "crps_difference_interval": _ends(crps),
             }
-            found.append((voice, size, one))
+            found[f"{voice}{size}"] = one, -joint.together, np.asarray(blocks.student, dtype=np.int64)
     return found
 
 
