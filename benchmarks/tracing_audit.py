@@ -33,7 +33,7 @@ def rows() -> list[dict[str, object]]:
 def fill() -> None:
     """Write the table into the page."""
     lines = [
-        "| model | data | epochs at most | fair coins, AUC | planted copies, AUC | causality, padding, split, identity |",
+        "| model | data | epochs at most | coins, AUC | copies, AUC | causality, padding, split, identity |",
         "|---|---|---:|---:|---:|---|",
     ]
     for row in rows():
