@@ -203,6 +203,7 @@ def main() -> None:
     arguments.add_argument("runs", nargs="*", metavar="NAME=RUN")
     arguments.add_argument("--ensemble", default="", metavar="A,B", help="runs that answer as one too")
     arguments.add_argument("--also", nargs="*", default=[], metavar="NAME", help="others are compared with it too")
+    arguments.add_argument("--dropout", default="", metavar="A,B", help="runs of which passes with dropout are made")
     arguments.add_argument("--blocks", type=int, default=0, help="frozen blocks of each size at most; 0 = all")
     arguments.add_argument("--table", action="store_true", help="fill the page's tables and end")
     chosen = arguments.parse_args()
@@ -212,8 +213,9 @@ def main() -> None:
     runs = dict(word.split("=", 1) for word in chosen.runs)
     if not runs:
         arguments.error("name runs, or --table")
-    ensemble = [name for name in chosen.ensemble.split(",") if name]
-    found = study(runs, ensemble=ensemble, config=StudyConfig(blocks=chosen.blocks or None))
+    ensemble, dropped = ([name for name in names.split(",") if name] for names in (chosen.ensemble, chosen.dropout))
+    config = StudyConfig(blocks=chosen.blocks or None, dropped=dropped)
+    found = study(runs, ensemble=ensemble, config=config)
     write_text(ROWS, "".join(json_line(row) + "\n" for row in rows_of(found, chosen.also)))
     draw(found)
     fill()

@@ -121,6 +121,7 @@ def uncertainty(
     out: Path = typer.Option(..., "--out", metavar="FOLDER", help="for uncertainty.json and uncertainty.html"),
     ensemble: str | None = typer.Option(None, "--ensemble", metavar="A,B", help="names of runs that answer as one too"),
     passes: int = typer.Option(20, "--passes", help="passes with dropout; 0 leaves them out"),
+    dropout: str | None = typer.Option(None, "--dropout", metavar="A,B", help="names of runs that make them; all can"),
     blocks: int = typer.Option(2000, "--blocks", help="frozen blocks of each size at most; 0 = all"),
     noise: bool = typer.Option(True, "--noise/--no-noise", help="predict from flipped histories too"),
     short: bool = typer.Option(True, "--short/--no-short", help="predict from short histories too"),
@@ -138,7 +139,8 @@ def uncertainty(
     for run in runs:
         name, separator, path = run.partition("=")
         named[name if separator else Path(run).name] = path if separator else run
-    config = StudyConfig(passes=passes, blocks=blocks or None, noise=noise, short=short, seed=seed)
+    dropped = split_list(dropout) or None
+    config = StudyConfig(passes, dropped=dropped, blocks=blocks or None, noise=noise, short=short, seed=seed)
     found = study(named, ensemble=split_list(ensemble) or (), config=config)
     for file in write_study(out, found):
         say(str(file))

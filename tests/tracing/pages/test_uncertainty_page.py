@@ -138,5 +138,7 @@ def test_the_command_and_faulty_requests(found, tmp_path, capsys):
     assert "mine" in json.loads((tmp_path / "uncertainty.json").read_text())["models"]
     assert main(["trace", "uncertainty", str(runs["ukt"]), "--ensemble", "x,y", *quick]) == 2
     assert "none of the runs" in capsys.readouterr().err
+    assert main(["trace", "uncertainty", str(runs["ukt"]), "--dropout", "x", *quick]) == 2
+    assert "passes with dropout are asked of 'x'" in capsys.readouterr().err
     with pytest.raises(DataError, match="none of the runs"):
         study({"ukt": runs["ukt"]}, ensemble=("ukt", "other"))

@@ -62,6 +62,7 @@ def write_study(folder: str | Path, found: Sequence[Studied]) -> list[Path]:
 
 
 def numbers_of(by: By) -> dict[str, dict[str, list[float]]]:
+    """Return differences as lists of their value and its interval."""
     return {name: {key: [gap.difference, gap.low, gap.high] for key, gap in one.items()} for name, one in by.items()}
 
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from torch import nn
 
 from sensorium.core.errors import DataError
+from sensorium.core.progress import Progress
 from sensorium.tracing.averaging import answering
 from sensorium.tracing.base import Tracer
 from sensorium.tracing.evaluation.metrics import LENGTHS, auc, measure, reliability
@@ -56,6 +57,7 @@ class StudyConfig:
 
     Attributes:
         passes: Passes with dropout; 0 leaves them out.
+        dropped: Names of the runs that these passes are made of; None = all that can.
         blocks: Frozen blocks of each size at most; None = all.
         noise: Whether histories are flipped.
         short: Whether histories are cut.
@@ -63,6 +65,7 @@ class StudyConfig:
     """
 
     passes: int = PASSES
+    dropped: Sequence[str] | None = None
     blocks: int | None = 2000
     noise: bool = True
     short: bool = True
@@ -114,11 +117,11 @@ class _Subject:
     def whole_history(self) -> bool:
         return any(getattr(model, "whole_history", False) for model in self.models)
 
-    @property
-    def drops(self) -> bool:
-        """Whether passes with dropout are asked of it: a network without draws of its own."""
-        model = self.models[0]
-        return len(self.models) == 1 and any(isinstance(part, nn.Dropout) and part.p > 0 for part in model.modules())
+    def drops(self, config: StudyConfig) -> bool:
+        """Return whether passes with dropout are asked of it: a network without draws of its own."""
+        asked = config.passes > 0 and (config.dropped is None or self.name in config.dropped)
+        has = any(isinstance(part, nn.Dropout) and part.p > 0 for part in self.models[0].modules())
+        return asked and has and len(self.models) == 1
 
 
 def study(
@@ -145,10 +148,16 @@ def study(
         subjects.append(_Subject(name, [model], setup))
     if missing := [name for name in ensemble if name not in runs]:
         raise DataError(f"the ensemble names '{missing[0]}', which is none of the runs")
+    if missing := [name for name in config.dropped or () if name not in runs]:
+        raise DataError(f"passes with dropout are asked of '{missing[0]}', which is none of the runs")
     if len(ensemble) > 1:
         members = [subject for subject in subjects if subject.name in ensemble]
         subjects.append(_Subject(" + ".join(ensemble), [one.models[0] for one in members], members[0].setup))
-    found = [_study(subject, config) for subject in subjects]
+    found = []
+    with Progress(len(subjects), "study", unit="models") as bar:
+        for subject in subjects:
+            found.append(_study(subject, config))
+            bar.advance()
     for other in found[1:]:
         if not np.array_equal(other.rows.response, found[0].rows.response):
             raise DataError(f"'{other.name}' and '{found[0].name}' were tested on different rows")
@@ -165,7 +174,7 @@ def _study(subject: _Subject, config: StudyConfig) -> Studied:
     temperature = fit_temperature(subject.says(valid).p, targets(valid).response)
     warm = replace(rows, p=scaled(own.p, temperature).astype(np.float32))
     voices = {"": own}
-    if config.passes and subject.drops:
+    if subject.drops(config):
         voices["dropout "] = by_dropout(subject.models[0], asked, passes=config.passes, seed=config.seed)
     orders = {
         f"{voice}{score}": (selective(said.p, truth.response, values), values, said)
@@ -218,7 +227,7 @@ def _frozen(
     voices: dict[str, Predictor] = {"": FromMembers(subject.models)}
     if len(subject.models) == 1 and isinstance(subject.models[0], UKT):
         voices = {"": FromState(subject.models[0], seed=config.seed)}
-    if config.passes and subject.drops:
+    if subject.drops(config):
         voices["dropout "] = FromDropout(subject.models[0], config.passes, config.seed)
     if subject.whole_history:
         return {}
