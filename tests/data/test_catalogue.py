@@ -64,6 +64,7 @@ RESEARCH = [
     ("ml100k-all", 943, 1_307, 98_776, {}),
     ("ml1m", 6_040, 3_260, 998_539, {"audio": 128}),
     ("mlls", 610, 3_600, 78_661, {"audio": 128}),
+    ("mlls-apart", 483, 2_269, 42_701, {"audio": 128}),
     ("scientific", 12_076, 20_825, 85_211, {}),
     ("beauty", 22_363, 12_101, 198_502, {}),
     ("toys", 19_412, 11_924, 167_597, {}),
@@ -71,7 +72,7 @@ RESEARCH = [
 ]
 
 
-WITH_GAPS = ("ml1m", "mlls")  # trailers of some films alone
+WITH_GAPS = ("ml1m", "mlls", "mlls-apart")  # trailers of some films alone
 
 
 @pytest.mark.parametrize(("name", "users", "items", "rows", "features"), RESEARCH, ids=[row[0] for row in RESEARCH])

@@ -63,6 +63,14 @@ def test_ten_targets_of_each_user(name: str, users: int, targets: int, windows: 
     assert len(cut(train_view(data, split, ordered=True).sequences, 20, "all")) == windows
 
 
+def test_films_to_transfer_from_have_none_in_common_with_those_to_transfer_to(research: Path) -> None:
+    source, target = opened("mlls-apart", research), opened("ml100k", research)
+    assert not set(source.item_ids()) & set(target.item_ids())
+    split = make_split(source, {"name": "leave_last_out"}, seed=0, repeats="all")
+    rows = source.interactions().collect()["user"].value_counts()
+    assert (rows["count"] >= 5).sum() == len(np.unique(split.part(TEST).user)) == 474
+
+
 def test_published_windows_of_scientific(research: Path) -> None:
     """The last 13 rows of each user."""
     data = opened("scientific", research)

@@ -27,6 +27,7 @@ RESEARCH_SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "ml100k-all": ("movielens", {"reader": {"name": "ml100k", "variant": "ml100k-all"}, "k_core": 5}),
     "ml1m": ("movielens", {"reader": "ml1m"}),
     "mlls": ("movielens", {"reader": "mlls"}),
+    "mlls-apart": ("movielens", {"reader": {"name": "mlls", "variant": "mlls-apart"}}),
     "scientific": ("amazon-scientific", {"reader": "scientific"}),
     "beauty": ("sequential/s3rec", {"reader": {"name": "s3rec", "set": "Beauty"}}),
     "toys": ("sequential/s3rec", {"reader": {"name": "s3rec", "set": "Toys_and_Games"}}),

@@ -9,6 +9,8 @@
 
     ml1m   every film                       6,040 x 3,260, 998,539 rows; without order
     mlls   films with poster and text         610 x 3,600,  78,661 rows
+    mlls-apart   those that ml100k has not    2,269 films, 42,701 rows: no film and no user in common with ml100k, which
+                 a model is transferred to
 
 Films are joined by MovieLens' own id and by nothing else: lists in the order of sorted ids, and of first appearance,
 both circulate for the same set.
@@ -17,10 +19,11 @@ both circulate for the same set.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from sensorium.core import config as core_config
 from sensorium.core.errors import DataError
@@ -64,7 +67,7 @@ class MovieLens1MReader:
             age_bucket=pl.col("age_code").replace_strict(AGE_OF_CODE, return_dtype=pl.String),
             occupation=pl.col("occupation").replace_strict(OCCUPATION_OF_CODE, return_dtype=pl.String),
         )
-        films = _films(path)
+        films = _films(path).drop("in_ml100k")
         return Reading(
             interactions=rows,
             files=[log, people, path / "items.tsv", path / AUDIO],
@@ -84,9 +87,15 @@ class MovieLensLatestSmallReader:
     """MovieLens latest-small: the ratings of films that have a poster file and a text."""
 
     summary: ClassVar[str] = "folder movielens: MovieLens latest-small, films with poster and text, with sound"
-    Config = core_config.NoOptions
 
-    def __init__(self, config: core_config.NoOptions | None = None) -> None:
+    class Config(core_config.Config):
+        """Which films."""
+
+        variant: Literal["mlls", "mlls-apart"] = Field(
+            "mlls", description="mlls: all with poster and text; mlls-apart: of these, the films that ml100k has not"
+        )
+
+    def __init__(self, config: Config | None = None) -> None:
         self.config = config or self.Config()
 
     def read(self, path: Path) -> Reading:
@@ -97,6 +106,9 @@ class MovieLensLatestSmallReader:
         """
         log = path / "mlls" / "ratings.tsv"
         films = _films(path).filter(pl.col("image").is_not_null() & pl.col("description").is_not_null())
+        if self.config.variant == "mlls-apart":
+            films = films.filter(pl.col("in_ml100k") != "1")
+        films = films.drop("in_ml100k")
         known = films.select("item_id").collect()["item_id"]
         raw = scan_table(
             path, log, ("user_id", "movie_id", "rating", "timestamp"), row_index_name="row", row_index_offset=2
@@ -125,7 +137,7 @@ class MovieLensLatestSmallReader:
 def _films(path: Path) -> pl.LazyFrame:
     """Return all films: the first text that each has, its poster where the file is there, and its row of sound."""
     there = pl.Series([poster.stem for poster in (path / "posters").glob("*.jpg")], dtype=pl.String)
-    columns = ("movie_id", "title", "genres", *TEXTS, "audio_row")
+    columns = ("movie_id", "title", "genres", *TEXTS, "audio_row", "in_ml100k")
     return scan_table(path, path / "items.tsv", columns).select(
         item_id=pl.col("movie_id"),
         title=pl.col("title"),
@@ -133,6 +145,7 @@ def _films(path: Path) -> pl.LazyFrame:
         genres=pl.col("genres"),
         image=pl.when(pl.col("movie_id").is_in(there.implode())).then("posters/" + pl.col("movie_id") + ".jpg"),
         audio_row=pl.col("audio_row").cast(pl.Int64),
+        in_ml100k=pl.col("in_ml100k").fill_null(""),
     )
 
 
