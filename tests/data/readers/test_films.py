@@ -55,5 +55,5 @@ def test_films_with_poster_and_text(
 
 def test_sound_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
     np.save(folder / "ml1m" / "audio_vggish.f16.npy", np.zeros((2, 4), dtype=np.float16))
-    with pytest.raises(DataError, match="2 rows and items.tsv names row 2"):
+    with pytest.raises(DataError, match=r"2 rows and items\.tsv names row 2"):
         import_dataset(folder, tmp_path / "made", config(reader="mlls"))
