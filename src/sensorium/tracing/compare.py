@@ -18,7 +18,7 @@ from sensorium.core.files import digest
 from sensorium.core.registry import did_you_mean
 from sensorium.core.rundir import RunDirectory
 from sensorium.evaluation.bootstrap import Difference, Interval
-from sensorium.tracing.evaluation.intervals import auc_difference, auc_draws
+from sensorium.tracing.evaluation.intervals import auc_difference, auc_draws, over_folds
 from sensorium.tracing.evaluation.predicting import Predictions
 from sensorium.tracing.job import read_predictions
 
@@ -188,7 +188,8 @@ def _require_one_place(finished: Sequence[_Finished]) -> None:
 def _row(label: str, by_seed: dict[int, _Finished], draws: int) -> TraceRow:
     tests = [run.result["test"]["metrics"] for run in by_seed.values()]
     means = {name: float(np.mean([test[name] for test in tests])) for name in METRICS}
-    values = np.mean([auc_draws(run.found, draws=draws) for run in by_seed.values()], axis=0)
+    drawn = [auc_draws(run.found, draws=draws) for run in by_seed.values()]
+    values = over_folds(drawn, [test["auc"] for test in tests])
     low, high = np.nanquantile(values, [0.025, 0.975])
     sd = float(np.std([test["auc"] for test in tests], ddof=1)) if len(tests) > 1 else None
     return TraceRow(label, tuple(by_seed), means, sd, Interval(means["auc"], float(low), float(high)))

@@ -16,8 +16,9 @@ from sensorium.core.resources import readable_seconds
 Row = Mapping[str, Any]
 
 LEGEND = (
-    "Means over folds; ± is the standard deviation over folds. Brackets: 95 % interval over test students (bootstrap, "
-    "mean over folds). Every row of a test student but the first is predicted once. The time is that of a whole run."
+    "Means over folds; ± is the standard deviation over folds. Brackets: 95 % interval over test students (bootstrap), "
+    "widened by the spread over folds (Student's t). Every row of a test student but the first is predicted once. The "
+    "time is that of a whole run."
 )
 
 
@@ -48,13 +49,26 @@ def _table(rows: Sequence[Row]) -> str:
     ]
     for name, group in ordered:
         seeds = ", ".join(str(row["seed"]) for row in sorted(group, key=lambda row: int(row["seed"])))
-        bounds = np.mean([row["test_intervals"]["auc"] for row in group], axis=0)
+        bounds = _bounds(group)
         auc = f"{_mean(group, 'auc'):.4f}{_spread(group)} [{bounds[0]:.4f}, {bounds[1]:.4f}]"
         numbers = [f"{_mean(group, metric):.4f}" for metric in ("acc", "nll", "ece", "auc_student")]
         epochs = ", ".join(str(row["selection"]["epoch"]) for row in sorted(group, key=lambda row: int(row["seed"])))
         seconds = readable_seconds(float(np.mean([row["seconds"] for row in group])))
         lines.append(f"| {name} | {seeds} | {auc} | {' | '.join(numbers)} | {epochs} | {seconds} |")
     return "\n".join(lines)
+
+
+def _bounds(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return the ends of the interval of a mean over folds; that of the students, and of the folds, add in squares."""
+    from scipy.special import stdtrit
+
+    centre = _mean(rows, "auc")
+    ends = np.mean([row["test_intervals"]["auc"] for row in rows], axis=0)
+    if len(rows) < 2:
+        return float(ends[0]), float(ends[1])
+    error = float(np.std([row["test"]["auc"] for row in rows], ddof=1)) / math.sqrt(len(rows))
+    folds = error * float(stdtrit(len(rows) - 1, 0.975))
+    return centre - math.hypot(centre - ends[0], folds), centre + math.hypot(ends[1] - centre, folds)
 
 
 def _mean(rows: Sequence[Row], metric: str) -> float:

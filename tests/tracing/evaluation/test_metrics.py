@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from sensorium.core.errors import DataError
 from sensorium.evaluation.bootstrap import draw_counts
-from sensorium.tracing.evaluation.intervals import auc_difference, auc_draws, auc_interval
+from sensorium.tracing.evaluation.intervals import auc_difference, auc_draws, auc_interval, over_folds
 from sensorium.tracing.evaluation.metrics import WeightedAUC, auc, by_length, measure, reliability, student_auc
 from sensorium.tracing.evaluation.predicting import Predictions
 
@@ -115,3 +115,22 @@ def test_paired_differences() -> None:
     assert gap.high - gap.low < alone.high - alone.low  # pairing takes the students' spread out
     with pytest.raises(DataError, match="the same rows"):
         auc_difference([found], [predictions(9)])
+
+
+def test_a_mean_over_folds_is_as_sure_as_students_and_folds_let_it_be() -> None:
+    first, second = predictions(8, students=100, ties=False), predictions(9, students=100, ties=False)
+    random = np.random.default_rng(0)
+
+    def worse(found: Predictions, much: float) -> Predictions:
+        noisy = np.clip(found.p + random.normal(0, much, len(found)), 0, 1).astype(np.float32)
+        return Predictions(found.student, found.position, found.question, found.response, noisy)
+
+    alike = auc_difference([first, first], [worse(first, 0.2)] * 2)
+    once = auc_difference([first], [worse(first, 0.2)])
+    assert alike.high - alike.low == pytest.approx(once.high - once.low, rel=0.3)  # equal folds add nothing
+    apart = auc_difference([first, second, first], [worse(first, 0.05), worse(second, 0.4), worse(first, 0.2)])
+    assert apart.high - apart.low > 2 * (once.high - once.low)
+    drawn = [np.full(20_000, value) for value in (0.1, 0.2, 0.4)]  # no spread of students at all
+    low, high = np.quantile(over_folds(drawn, [0.1, 0.2, 0.4]), [0.025, 0.975])
+    half = 4.303 * np.std([0.1, 0.2, 0.4], ddof=1) / np.sqrt(3)  # Student's t with two degrees of freedom
+    assert (low, high) == pytest.approx((0.7 / 3 - half, 0.7 / 3 + half), abs=0.06 * half)

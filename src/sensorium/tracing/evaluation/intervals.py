@@ -1,7 +1,8 @@
 """How sure an AUC is: bootstrap over students, and paired differences of two models.
 
 Students are drawn with replacement, as weights: the order of the rows is found once, and each draw is one weighted AUC.
-Intervals over rows would be half as wide as they should be, since the answers of one student belong together.
+Intervals over rows would be half as wide as they should be, since the answers of one student belong together. A mean
+over folds is drawn with the spread over folds as well: other folds would have given another mean.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sensorium.core.errors import DataError
+from sensorium.core.seeds import numpy_generator
 from sensorium.evaluation.bootstrap import Difference, Interval, draw_counts
 from sensorium.tracing.evaluation.metrics import WeightedAUC
 from sensorium.tracing.evaluation.predicting import Predictions
@@ -43,7 +45,7 @@ def auc_interval(found: Predictions, *, seed: int = 0, draws: int = DRAWS, level
 def auc_difference(
     a: Sequence[Predictions], b: Sequence[Predictions], *, seed: int = 0, draws: int = DRAWS, level: float = 0.95
 ) -> Difference:
-    """Compare two models: AUC of `a` minus that of `b`, mean over folds, students drawn jointly.
+    """Compare two models: AUC of `a` minus that of `b`, mean over folds, drawn jointly and with the folds' spread.
 
     Args:
         a: Predictions of the first model, one per fold.
@@ -57,15 +59,37 @@ def auc_difference(
     """
     if len(a) != len(b) or not a:
         raise DataError(f"a paired comparison needs the same folds on both sides: there are {len(a)} and {len(b)}")
-    gaps, centre = np.zeros(draws), 0.0
+    drawn: list[Floats] = []
+    wholes: list[float] = []
     for first, second in zip(a, b, strict=True):
         require_same_rows(first, second)
-        gaps += (auc_draws(first, seed=seed, draws=draws) - auc_draws(second, seed=seed, draws=draws)) / len(a)
+        drawn.append(auc_draws(first, seed=seed, draws=draws) - auc_draws(second, seed=seed, draws=draws))
         whole = WeightedAUC(first.p, first.response).of(None) - WeightedAUC(second.p, second.response).of(None)
-        centre += float(whole) / len(a)
+        wholes.append(float(whole))
+    gaps, centre = over_folds(drawn, wholes, seed=seed), float(np.mean(wholes))
     low, high = np.nanquantile(gaps, [(1 - level) / 2, (1 + level) / 2])
     smaller = min(np.count_nonzero(gaps <= 0), np.count_nonzero(gaps >= 0))
     return Difference(centre, float(low), float(high), min(1.0, 2 * (1 + smaller) / (draws + 1)))
+
+
+def over_folds(drawn: Sequence[Floats], wholes: Sequence[float], *, seed: int = 0) -> Floats:
+    """Return draws of a mean over folds: of the students, and of what other folds would have given.
+
+    Args:
+        drawn: Of each fold, the value under each draw of students, float64 [draws].
+        wholes: The value of each fold with all students.
+        seed: Of the draws over folds.
+
+    Returns:
+        float64 [draws]: the mean under each draw of students, to which, where there are folds, Student's t with one
+        degree of freedom less than folds is added, times the standard error of their mean.
+    """
+    mean = np.mean(drawn, axis=0)
+    folds = len(wholes)
+    if folds < 2:
+        return np.asarray(mean)
+    error = float(np.std(wholes, ddof=1)) / np.sqrt(folds)
+    return np.asarray(mean + error * numpy_generator(seed, "folds", folds).standard_t(folds - 1, len(mean)))
 
 
 def require_same_rows(a: Predictions, b: Predictions) -> None:
