@@ -31,6 +31,26 @@ def test_pykt_rejoins_students_and_drops_padding(folder: Path) -> None:
     assert rejected(data) == {"lists of one line differ in length": 1}
 
 
+def test_pykt_empty_entries_are_set_aside_with_their_reason(folder: Path) -> None:
+    (folder / "train_valid.csv").write_text(
+        'fold,uid,questions,concepts,responses\n0,a,"1,2,3,4","5,6,7,8","1,,0,1"\n1,b,"1,2,3","5,,7","1,0,1"\n'
+        '2,c,"1,2","5,6",",1"\n3,d,"1,2","5,6",\n'
+    )
+    data = imported(folder, "pykt")
+    assert [row[:2] for row in rows(data)] == [("a", "1"), ("a", "3"), ("a", "4"), ("b", "1"), ("b", "3"), ("c", "2")]
+    assert rejected(data) == {"no response": 2, "no concept": 1, "lists of one line differ in length": 1}
+    assert data.info.counts["source_rows"] == data.info.counts["responses"] + data.info.counts["rejected"]
+
+
+def test_pykt_expanded_entries_that_are_empty_are_set_aside_with_their_reason(folder: Path) -> None:
+    (folder / "train_valid.csv").write_text(
+        'fold,uid,questions,concepts,responses,is_repeat\n0,a,"1,1,2,3,3,4","5,6,,7,8,5","1,1,0,,,0","0,1,0,0,1,"\n'
+    )
+    data = imported(folder, "pykt")
+    assert [row[1:] for row in rows(data)] == [("1", "5+6", 1), ("4", "5", 0)]
+    assert rejected(data) == {"no concept": 1, "no response": 1}
+
+
 def test_pykt_expanded_rows_are_one_answer_again(folder: Path) -> None:
     (folder / "train_valid.csv").write_text(
         'fold,uid,questions,concepts,responses,is_repeat\n0,a,"1,1,2,1,1,1","5,6,5,5,6,5","1,1,0,1,1,0","0,1,0,0,1,0"\n'

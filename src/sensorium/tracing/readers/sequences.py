@@ -38,11 +38,11 @@ class Block:
 
 def explode(frame: pl.LazyFrame, lists: list[str]) -> pl.LazyFrame:
     """Return one row per entry of the lists of each line, text; lines whose lists differ in length keep one row with
-    `_uneven` set.
+    `_uneven` set. What is empty between two commas is an entry.
     """
     sizes = [pl.col(name).list.len() for name in lists]
     uneven = pl.any_horizontal([size != sizes[0] for size in sizes[1:]]) if len(lists) > 1 else pl.lit(False)
-    split = frame.with_columns([pl.col(name).str.strip_chars(" ,").str.split(",") for name in lists])
+    split = frame.with_columns([pl.col(name).fill_null("").str.split(",") for name in lists])
     marked = split.with_columns(_uneven=uneven)
     first = [
         pl.when(pl.col("_uneven")).then(pl.col(name).list.head(1)).otherwise(pl.col(name)).alias(name) for name in lists
@@ -120,17 +120,18 @@ class PyktReader:
         lists += ["timestamps"] if timed else []
         lists += ["is_repeat"] if repeats else []
         rows = explode(frame.select(ROW, "fold", "uid", *lists), lists)
-        rows = rows.filter((text("responses") != PADDING) & (text("concepts") != PADDING) | pl.col("_uneven"))
+        real = text("responses").ne_missing(PADDING) & text("concepts").ne_missing(PADDING)  # what is empty is no padding
+        rows = rows.filter(real | pl.col("_uneven"))
         fold = whole("fold")
         concepts = split_by(text("concepts"), "_")
         if repeats:  # a repeat belongs to the row before: its concept joins that row's
-            head = (text("is_repeat") != "1").cum_sum()
+            head = text("is_repeat").ne_missing("1").cum_sum()
             rows = (
                 rows.with_columns(_head=head, concepts=concepts)
                 .group_by("_head", maintain_order=True)
                 .agg(pl.col("concepts").str.join("\x1f"), pl.all().exclude("concepts", "_head").first())
             )
-            concepts = pl.col("concepts")
+            concepts = text("concepts")  # joined from nothing but empty ones, it is empty
         return answers(
             rows,
             file,
@@ -200,7 +201,8 @@ class AktReader:
             blocks = list(_blocks(file, names, external=known["user"]))
             number = file.stem.removeprefix("fold")
             side = "test" if number == str(self.config.test_fold) else file.stem
-            frame = explode(_frame(blocks, names), names)
+            ended = pl.col(names).str.strip_chars_end(" ,")  # commas at the end of a line are no entries
+            frame = explode(_frame(blocks, names).with_columns(ended), names)
             frames.append(
                 answers(
                     frame,
