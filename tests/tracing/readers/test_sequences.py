@@ -9,7 +9,7 @@ from tests.tracing.readers.test_assistments import imported, rejected, rows
 
 from sensorium.core.errors import DataError
 from sensorium.tracing.readers.gervet import read_q_matrix
-from sensorium.tracing.readers.sequences import PyktReader
+from sensorium.tracing.readers.sequences import AktReader, PyktReader
 
 
 def test_pykt_rejoins_students_and_drops_padding(folder: Path) -> None:
@@ -108,6 +108,42 @@ def test_akt_three_lines_whose_header_is_a_length(folder: Path) -> None:
     assert data.info.counts["students"] == 2  # equal sequences are two students
     assert data.table("students.parquet")["student_id"].to_list() == ["fold1:1", "fold1:2"]
     assert not data.info.has_questions
+
+
+def test_akt_four_lines_whose_first_students_have_two_answers(folder: Path) -> None:
+    """As many entries as a header has: the first student alone does not tell three lines from four."""
+    (folder / "fold1.csv").write_text("1,500\n3,4\n7,8\n1,0\n2,501\n4,3\n8,7\n0,1\n3,502\n3,4,5\n7,8,7\n1,1,0\n")
+    data = imported(folder, "akt")
+    assert data.info.has_questions
+    assert rows(data) == [
+        ("500", "3", "7", 1), ("500", "4", "8", 0), ("501", "4", "8", 0), ("501", "3", "7", 1),
+        ("502", "3", "7", 1), ("502", "4", "8", 1), ("502", "5", "7", 0),
+    ]  # fmt: skip
+
+
+def test_akt_three_lines_with_two_numbers_in_the_header(folder: Path) -> None:
+    text = "".join(f"{n},50{n}\n7,8\n{n % 2},1\n" for n in range(4))  # 12 lines, which are blocks of four too
+    (folder / "fold1.csv").write_text(text)
+    data = imported(folder, "akt")
+    assert not data.info.has_questions
+    assert data.table("students.parquet")["student_id"].to_list() == ["500", "501", "502", "503"]
+
+
+def test_akt_one_odd_student_does_not_decide(folder: Path) -> None:
+    (folder / "fold1.csv").write_text("1,500\n3,4\n7,8,7\n1,0\n2,501\n4,3\n8,7\n0,1\n3,502\n3,4\n7,8\n1,1\n")
+    data = imported(folder, "akt")
+    assert data.info.has_questions
+    assert rejected(data) == {"lists of one student differ in length": 1}
+
+
+def test_akt_lines_that_fit_both_or_neither_are_refused(folder: Path) -> None:
+    (folder / "fold1.csv").write_text("1,1\n" * 12)
+    with pytest.raises(DataError, match="fit 3 and 4 per student alike: say which with the reader's option lines"):
+        imported(folder, "akt")
+    assert imported(folder, {"name": "akt", "lines": 3}).info.counts["responses"] == 8
+    (folder / "fold1.csv").write_text("1,500,9\n3,4\n7,8\n1,0\n")
+    with pytest.raises(DataError, match="fit neither 3 nor 4 per student"):
+        AktReader().read(folder)
 
 
 def test_akt_cut_short(folder: Path) -> None:

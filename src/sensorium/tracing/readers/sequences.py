@@ -120,7 +120,7 @@ class PyktReader:
         lists += ["timestamps"] if timed else []
         lists += ["is_repeat"] if repeats else []
         rows = explode(frame.select(ROW, "fold", "uid", *lists), lists)
-        real = text("responses").ne_missing(PADDING) & text("concepts").ne_missing(PADDING)  # what is empty is no padding
+        real = text("responses").ne_missing(PADDING) & text("concepts").ne_missing(PADDING)  # empty is no padding
         rows = rows.filter(real | pl.col("_uneven"))
         fold = whole("fold")
         concepts = split_by(text("concepts"), "_")
@@ -177,7 +177,7 @@ class AktReader:
     class Config(core_config.Config):
         """Options."""
 
-        lines: Literal[3, 4] | None = Field(None, description="lines per student; null = as the first student has")
+        lines: Literal[3, 4] | None = Field(None, description="lines per student; null = what fits the files")
         test_fold: int | None = Field(1, ge=1, description="the fold that is the test; null = none")
 
     def __init__(self, config: Config | None = None) -> None:
@@ -187,12 +187,12 @@ class AktReader:
         """Read a folder of folds, or one file.
 
         Raises:
-            DataError: There is no such file, or a student's block is cut short.
+            DataError: There is no such file, its lines fit neither or both kinds, or a student's block is cut short.
         """
         files = [path] if path.is_file() else sorted(path.glob("fold*.csv"))
         if not files:
             raise DataError(f"{path}: there is no fold*.csv here")
-        lines = self.config.lines or _lines_per_student(files[0])
+        lines = self.config.lines or _lines_per_student(files)
         names = ["questions", "concepts", "responses"] if lines == 4 else ["concepts", "responses"]
         folder = files[0].parent
         known = {name: _inverse(folder / f"{name}.json") for name in ("problems", "skill", "user")}
@@ -237,16 +237,47 @@ def _inverse(file: Path) -> dict[str, str]:
     return {str(number): external for external, number in json.loads(file.read_text(encoding="utf-8")).items()}
 
 
-def _lines_per_student(file: Path) -> Literal[3, 4]:
-    with file.open(encoding="utf-8") as handle:
-        sizes = [
-            len([part for part in line.strip().split(",") if part]) for _, line in zip(range(4), handle, strict=False)
-        ]
-    if len(sizes) >= 4 and sizes[1] == sizes[2] == sizes[3] and sizes[0] != sizes[1]:
-        return 4
-    if len(sizes) >= 3 and sizes[1] == sizes[2]:
-        return 3
-    raise DataError(f"{file}: the lists of the first student differ in length: neither 3 nor 4 lines per student")
+def _lines_per_student(files: list[Path]) -> Literal[3, 4]:
+    """Return the kind of block that most lines fit.
+
+    Raises:
+        DataError: Both kinds fit equally well, or neither fits half of the lines.
+    """
+    total, fitting = 0, {3: 0, 4: 0}
+    for file in files:
+        lists = [line.strip().rstrip(", ").split(",") for line in _lines(file)]
+        total += len(lists)
+        for size in fitting:
+            blocks = [lists[start : start + size] for start in range(0, len(lists), size)]
+            fitting[size] += size * sum(len(block) == size and _is_block(block) for block in blocks)
+    name = str(files[0] if len(files) == 1 else files[0].parent)
+    if 2 * max(fitting.values()) < total or not total:
+        raise DataError(
+            f"{name}: the lines fit neither 3 nor 4 per student: a header of one or two entries, then lists of equal "
+            "length, in the last answers of 0 or 1"
+        )
+    if fitting[3] == fitting[4]:
+        raise DataError(f"{name}: the lines fit 3 and 4 per student alike: say which with the reader's option lines")
+    return 3 if fitting[3] > fitting[4] else 4
+
+
+def _is_block(block: list[list[str]]) -> bool:
+    """Return whether lines may be those of one student: a header, lists of equal length, the last between 0 and 1."""
+    header, *lists = block
+    if len(header) > 2 or len({len(one) for one in lists}) > 1:
+        return False
+    try:
+        return all(0 <= float(answer or 0) <= 1 for answer in lists[-1])
+    except ValueError:
+        return False
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a file without empty ones at its end."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
 
 
 def _blocks(file: Path, names: list[str], external: dict[str, str] | None = None) -> Iterator[Block]:
@@ -255,9 +286,7 @@ def _blocks(file: Path, names: list[str], external: dict[str, str] | None = None
     Raises:
         DataError: The last block is cut short.
     """
-    lines = file.read_text(encoding="utf-8").splitlines()
-    while lines and not lines[-1].strip():
-        lines.pop()
+    lines = _lines(file)
     size = len(names) + 1
     if len(lines) % size:
         raise DataError(f"{file}: has {len(lines)} lines, which are no blocks of {size}: the last one is cut short")
