@@ -11,9 +11,9 @@ from sensorium.tracing.data.dataset import TracingDataset
 from sensorium.tracing.data.importing import TracingImportConfig, import_tracing
 
 
-def imported(folder: Path, reader: object, **options: object) -> TracingDataset:
+def imported(folder: Path, reader: object, *, out: str = "out", **options: object) -> TracingDataset:
     config = build(TracingImportConfig, {"reader": reader, "min_responses": 1, **options}, source="test")
-    return import_tracing(folder, folder.parent / "out", config)
+    return import_tracing(folder, folder.parent / out, config)
 
 
 def rows(data: TracingDataset) -> list[tuple[str, str, str, int]]:

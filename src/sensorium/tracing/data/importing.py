@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,8 @@ def write_tables(
     counts["short_students"] = short["student_id"].n_unique()
     rows = rows.filter(long)
     refused = pl.concat([part.select("file", "row", "reason") for part in rejected])
+    if config.pseudonymise and reading.files_of_students:
+        refused = refused.with_columns(file=_hidden_files(refused["file"]))
     if not rows.height:
         reasons = ", ".join(
             f"{n:,} {reason}" for reason, n in refused.group_by("reason").len().sort("reason").iter_rows()
@@ -276,6 +279,13 @@ def _pseudonyms(ids: pl.Series) -> pl.Series:
     return pl.Series(hashed, dtype=pl.String)
 
 
+def _hidden_files(names: pl.Series) -> pl.Series:
+    """Return names of files that are students' ids with their pseudonyms instead."""
+    shown = names.unique(maintain_order=True)
+    hidden = _pseudonyms(shown.str.strip_suffix(".csv")) + ".csv"
+    return names.replace_strict(shown, hidden, return_dtype=pl.String)
+
+
 def _key() -> bytes:
     """Return the key of this data home; it is made once, readable by its owner alone."""
     file = home() / "pseudonyms.key"
@@ -290,4 +300,13 @@ def _key() -> bytes:
 def _source(reading: TracingReading, config: TracingImportConfig) -> Source:
     chosen: Component = config.reader
     files = [SourceFile(name=file.name, sha256=sha256_file(file), bytes=file.stat().st_size) for file in reading.files]
+    if reading.files_of_students:
+        files.append(_folder_of_students(reading.files_of_students))
     return Source(reader=chosen.name, options={**dump(config), "reader": chosen.tree()}, files=files)
+
+
+def _folder_of_students(files: Sequence[Path]) -> SourceFile:
+    """Describe files, each of one student, by their folder: their names are ids of people."""
+    each = "".join(sha256_file(file) for file in files)
+    sha256 = hashlib.sha256(each.encode("ascii")).hexdigest()
+    return SourceFile(name=files[0].parent.name, sha256=sha256, bytes=sum(file.stat().st_size for file in files))

@@ -47,10 +47,12 @@ class TracingReading:
         rows: The columns of `COLUMNS`: `concepts` joined by `TOGETHER`; `timestamp` in ms UTC or null; `order` that
             decides where there is no time, or null for the file's order; `reason` null for rows that stay, else why a
             row is set aside. Rows are in the order of the source.
-        files: The files that were read.
+        files: The files that were read, but for `files_of_students`.
         has_questions: False where the source names concepts only.
         expanded: Whether the source may have one row per concept of a question: such rows are made one again.
         same_order_is_one: Rows of one student with equal `order` are one answer, their concepts are put together.
+        files_of_students: Files of one folder, each one student's and named by the student's id: in the data set they
+            stand as their folder.
         concept_names: Concept id -> name, where the source has names.
         rule: What counts as right.
         licence: Terms of the data, in a few words.
@@ -63,6 +65,7 @@ class TracingReading:
     has_questions: bool = True
     expanded: bool = False
     same_order_is_one: bool = False
+    files_of_students: Sequence[Path] = ()
     concept_names: Mapping[str, str] = field(default_factory=dict)
     licence: str | None = None
     notices: list[str] = field(default_factory=list)

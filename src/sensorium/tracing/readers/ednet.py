@@ -64,4 +64,5 @@ class EdNetReader:
             duration_ms=pl.col("elapsed_time").cast(pl.Float64, strict=False) if elapsed else None,
             needs_time=True,
         ).with_columns(file=pl.concat_str(pl.col("student_id"), pl.lit(".csv")))
-        return TracingReading(rows, [contents, *files], "user_answer = correct_answer", licence="CC BY-NC 4.0")
+        rule = "user_answer = correct_answer"
+        return TracingReading(rows, [contents], rule, files_of_students=files, licence="CC BY-NC 4.0")
