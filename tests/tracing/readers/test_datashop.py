@@ -98,7 +98,9 @@ def ednet(folder: Path) -> None:
     )
     (folder / "KT1").mkdir()
     header = "timestamp,solving_id,question_id,user_answer,elapsed_time\n"
-    (folder / "KT1" / "u2.csv").write_text(header + "1565096190868,1,q1,b,38000\n1565096180000,2,q3,a,24000\n")
+    (folder / "KT1" / "u2.csv").write_text(
+        header + "1565096190868,1,q1,b,38000\n1565096180000,2,q3,a,24000\n1565096170000,3,q2,a,24000\n"
+    )
     (folder / "KT1" / "u10.csv").write_text(header + "1565096190868,1,q2,a,1000\n1565096190869,2,q3,c,-1\n")
 
 
@@ -106,7 +108,9 @@ def test_ednet(folder: Path) -> None:
     ednet(folder)
     data = imported(folder, "ednet")
     assert rows(data) == [("u2", "q3", "7", 0), ("u2", "q1", "1+179+2", 1), ("u10", "q3", "7", 1)]
-    assert rejected(data) == {"no concept": 1}
+    assert rejected(data) == {"no concept": 2}
+    lines = data.table("rejected.parquet").select("file", "row").rows()
+    assert lines == [("u2.csv", 4), ("u10.csv", 2)]  # within its file, the header is line 1
     assert data.table("responses.parquet")["duration_ms"].to_list() == [24000, 38000, -1]
 
 

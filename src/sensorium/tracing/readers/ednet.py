@@ -48,7 +48,8 @@ class EdNetReader:
             text("question_id").alias("question_id"), text("correct_answer").alias("correct_answer"), "tags"
         )
         frame = pl.scan_csv(files, infer_schema=False, include_file_paths="_file", row_index_name=ROW)
-        frame = frame.with_columns(text("question_id").alias("question_id")).join(
+        line = pl.col(ROW).cast(pl.Int64) - pl.col(ROW).min().over("_file") + 2  # within its file, the header is line 1
+        frame = frame.with_columns(line.alias(ROW), text("question_id").alias("question_id")).join(
             questions, on="question_id", how="left", maintain_order="left"
         )
         given, right, tags = text("user_answer"), pl.col("correct_answer"), text("tags")
