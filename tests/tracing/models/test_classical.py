@@ -1,5 +1,6 @@
 """Counts against loops, regression against its own features, Bayesian tracing against enumeration of all paths."""
 
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -71,6 +72,27 @@ def test_regression_columns() -> None:
     assert np.allclose(totals, np.log1p(expected))
     unseen = torch.from_numpy(view.question_count() == 0)
     assert (model.coefficient[:QUESTIONS][unseen] == 0).all()
+
+
+def test_without_questions_only_their_easiness_alone_has_columns_of_questions() -> None:
+    answers = tiny_answers(students=120)
+    concepts, weight = concept_table(np.arange(CONCEPTS), np.arange(CONCEPTS), CONCEPTS, CONCEPTS)
+    question = answers.question % CONCEPTS
+    alone = replace(answers, question=question, concepts=concepts, concept_weight=weight, has_questions=False)
+    columns = {}
+    for name in ("irt", "pfa", "bestlr"):
+        cls = registry.get(GROUP, name)
+        model = build_tracer(cls, tracing_view(alone, np.arange(100), seed=1), cls.Config())
+        assert isinstance(model, BestLR)
+        columns[name] = len(model.coefficient), int((model.coefficient != 0).sum())
+    assert columns["irt"] == (CONCEPTS + 3 * CONCEPTS + 4, CONCEPTS)
+    assert columns["pfa"] == (3 * CONCEPTS + 2, 3 * CONCEPTS)
+    assert columns["bestlr"] == (3 * CONCEPTS + 2, 3 * CONCEPTS + 2)  # counts in all beside
+    batch = make_batch(alone, whole_histories(alone.lengths, np.arange(100, 120)))
+    matrix = model.features(rows_of(batch), concepts.numpy())
+    assert np.unique(matrix.toarray(), axis=1).shape == matrix.shape  # no column stands twice
+    logit = matrix @ model.coefficient.numpy() + float(model.intercept)
+    assert np.allclose(model(batch).logit[batch.mask], logit, atol=1e-5)
 
 
 def brute_force(right: list[int], prior: float, learn: float, guess: float, slip: float, forget: float) -> float:

@@ -3,7 +3,8 @@ Approach to Knowledge Tracing?", JEDM 2020), and two of its subsets.
 
 Features of a row, all of the same student's past: the question (one-hot), its concepts (multi-hot), and log(1 + n) of
 attempts and of right answers: per concept of the question, each with a column of its own, on the question, and in all.
-Q + 3C + 4 columns, L2 penalty 1/C, lbfgs until it converges.
+Q + 3C + 4 columns, L2 penalty 1/C, lbfgs until it converges. Where questions are concepts, those of the question would
+repeat those of its concept: 3C + 2 columns.
 
     bestlr  all of them
     pfa     concepts and their counts (performance factors analysis, Pavlik, Cen and Koedinger 2009)
@@ -25,7 +26,7 @@ from sensorium.core.errors import TrainingError
 from sensorium.tracing.base import Tracer, TracerInfo, TracingBatch, TracingOutput, TracingView
 from sensorium.tracing.models.counts import Ints, Rows, concept_links, past_counts, rows_of
 
-TOTALS = 4
+OWN, EVERYTHING = 2, 2  # counts on the question, and in all
 
 
 class BestLR(Tracer):
@@ -55,11 +56,18 @@ class BestLR(Tracer):
 
     def __init__(self, view: TracingView, config: Config) -> None:
         super().__init__(view, config)
-        columns = self.n_questions + 3 * self.n_concepts + TOTALS
-        self.register_buffer("coefficient", torch.zeros(columns, dtype=torch.float64))
+        # a question that is its concept has no columns of its own, but where they are all that there is
+        self.apart = view.has_questions or "concepts" not in self.uses
+        self.register_buffer("coefficient", torch.zeros(self.columns, dtype=torch.float64))
         self.register_buffer("intercept", torch.zeros((), dtype=torch.float64))
         if view.n_rows:  # without rows, a state is loaded
             self._fit(view)
+
+    @property
+    def columns(self) -> int:
+        """Number of features."""
+        own = self.n_questions + OWN if self.apart else 0
+        return own + 3 * self.n_concepts + EVERYTHING
 
     def _fit(self, view: TracingView) -> None:
         from sklearn.linear_model import LogisticRegression
@@ -77,15 +85,16 @@ class BestLR(Tracer):
         self.intercept.fill_(float(solver.intercept_[0]))
 
     def features(self, rows: Rows, concepts: npt.NDArray[np.int64]) -> sparse.csr_matrix:
-        """Return the features of rows as a sparse matrix [n, Q + 3C + 4].
+        """Return the features of rows as a sparse matrix [n, Q + 3C + 4], or [n, 3C + 2] without questions.
 
         Args:
             rows: Sequences in their order, from their first row on.
             concepts: int64 [questions + 1, Kmax], padded with C.
         """
-        n, Q, C = len(rows.question), self.n_questions, self.n_concepts
+        n, C = len(rows.question), self.n_concepts
+        Q = self.n_questions if self.apart else 0
         parts: list[tuple[Ints, Ints, npt.NDArray[np.float64]]] = []  # row, column, value
-        if "question" in self.uses:
+        if "question" in self.uses and self.apart:
             known = np.flatnonzero(rows.question < Q)
             parts.append((known, rows.question[known], np.ones(len(known))))
         if "concepts" in self.uses:
@@ -94,13 +103,12 @@ class BestLR(Tracer):
             for block, values in enumerate((np.ones(len(row)), np.log1p(attempts), np.log1p(wins))):
                 parts.append((row, Q + block * C + concept, values))
         if "totals" in self.uses:
-            own = past_counts(rows.sequence, rows.question, rows.right)
-            everything = past_counts(rows.sequence, np.zeros_like(rows.question), rows.right)
-            for place, counted in enumerate((*own, *everything)):
-                column = np.full(n, Q + 3 * C + place)
-                parts.append((np.arange(n), column, np.log1p(counted)))
+            counted = [*past_counts(rows.sequence, rows.question, rows.right)] if self.apart else []
+            counted += past_counts(rows.sequence, np.zeros_like(rows.question), rows.right)
+            for place, values in enumerate(counted):
+                parts.append((np.arange(n), np.full(n, Q + 3 * C + place), np.log1p(values)))
         row, column, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return sparse.coo_matrix((value, (row, column)), shape=(n, Q + 3 * C + TOTALS)).tocsr()
+        return sparse.coo_matrix((value, (row, column)), shape=(n, self.columns)).tocsr()
 
     def forward(self, batch: TracingBatch) -> TracingOutput:
         """Predict every position; a sequence is taken to begin with its student's first row."""
