@@ -19,7 +19,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.seeds import derive
 from sensorium.tracing.base import Tracer, TracingBatch
 from sensorium.tracing.data.dataset import Answers
-from sensorium.tracing.data.windows import evaluation_batches
+from sensorium.tracing.data.windows import Windows, evaluation_batches, evaluation_windows
 from sensorium.tracing.evaluation.predicting import Predictions, windows_for
 from sensorium.tracing.ukt.model import UKT
 from sensorium.tracing.uncertainty.decomposition import Decomposed, decompose, gaussian_nodes
@@ -40,6 +40,7 @@ class Asked:
         response: int8 [N], what stands in the histories instead of the answers; None = the answers.
         size: Longest window.
         stride: New rows of a further window.
+        cut: Whether models that count read windows too, and not whole histories.
     """
 
     answers: Answers
@@ -47,6 +48,7 @@ class Asked:
     response: npt.NDArray[np.int8] | None = None
     size: int = 200
     stride: int = 100
+    cut: bool = False
 
 
 @contextmanager
@@ -122,11 +124,16 @@ def targets(asked: Asked) -> Predictions:
 @torch.no_grad()
 def _collect(model: Tracer, asked: Asked, numbers: Callable[[TracingBatch, int], Tensor]) -> Floats:
     """Return float64 [k, n] from a function of a batch to float [k, B, T]."""
-    windows = windows_for(model, asked.answers, asked.students, size=asked.size, stride=asked.stride)
     rows, found = [], []
-    for number, batch in enumerate(evaluation_batches(asked.answers, windows, response=asked.response)):
+    for number, batch in enumerate(evaluation_batches(asked.answers, _windows(model, asked), response=asked.response)):
         begin = torch.from_numpy(asked.answers.offsets[batch.student.numpy()])
         rows.append((begin[:, None] + batch.position)[batch.score_mask].numpy())
         found.append(numbers(batch, number)[:, batch.score_mask].double().numpy())
     order = np.argsort(np.concatenate(rows), kind="stable")
     return np.concatenate(found, axis=1)[:, order]
+
+
+def _windows(model: Tracer, asked: Asked) -> Windows:
+    if asked.cut:
+        return evaluation_windows(asked.answers.lengths, asked.students, asked.size, asked.stride)
+    return windows_for(model, asked.answers, asked.students, size=asked.size, stride=asked.stride)

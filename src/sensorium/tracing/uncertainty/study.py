@@ -277,10 +277,9 @@ def _short(subject: _Subject, rows: Predictions) -> dict[str, Any]:
         inside = (rows.position >= low) & (rows.position <= high)
         if inside.any():
             found["first"][name] = _numbers(rows.p[inside], rows.response[inside], rows.variance, inside)
-    if subject.whole_history:
-        return found
-    for length in LAST:  # every row sees its last `length` answers and no more
-        asked = replace(subject.asked(subject.setup.split.test), size=length + 1, stride=1)
+    for length in LAST:  # every row sees its last `length` answers and no more, models that count too
+        asked = subject.asked(subject.setup.split.test)
+        asked = replace(asked, size=length + 1, stride=1, cut=True)
         said = subject.says(asked)
         found["last"][str(length)] = _numbers(said.p, rows.response, said.variance, np.ones(len(said.p), dtype=bool))
     return found
