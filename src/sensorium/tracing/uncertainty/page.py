@@ -128,6 +128,8 @@ def _tables(found: Sequence[Studied], compared: Contrasts) -> list[dict[str, Any
                 "joint NLL",
                 "80 % band covers",
                 "independent",
+                "mean width, answers",
+                "independent",
                 "CRPS",
                 "independent",
             ],
@@ -139,6 +141,8 @@ def _tables(found: Sequence[Studied], compared: Contrasts) -> list[dict[str, Any
                     _show(n["joint_nll"]),
                     _show(n["cover"], 3),
                     _show(n["cover_independent"], 3),
+                    _show(n["width"], 2),
+                    _show(n["width_independent"], 2),
                     _show(n["crps"]),
                     _show(n["crps_independent"]),
                 ]

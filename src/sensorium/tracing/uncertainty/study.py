@@ -252,6 +252,7 @@ def _frozen(
                 "cover": float(shared.covered.mean()),
                 "cover_independent": float(apart.covered.mean()),
                 "width": float(shared.width.mean()),
+                "width_independent": float(apart.width.mean()),
                 "crps": float(shared.crps.mean()),
                 "crps_independent": float(apart.crps.mean()),
                 "crps_difference_interval": _ends(crps),
