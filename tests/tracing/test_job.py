@@ -2,23 +2,30 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from sensorium.core.config import build
 from sensorium.core.errors import ConfigError, RunError
 from sensorium.core.files import sha256_file, write_json, write_parquet
 from sensorium.experiments.run import resume, run
+from sensorium.tracing.base import TracingBatch
 from sensorium.tracing.compare import compare_traces
 from sensorium.tracing.config import TraceConfig
 from sensorium.tracing.data import schema
 from sensorium.tracing.data.dataset import TracingDataset
-from sensorium.tracing.evaluation.metrics import auc
+from sensorium.tracing.data.importing import TracingImportConfig, import_tracing
+from sensorium.tracing.data.windows import evaluation_batches
+from sensorium.tracing.evaluation import predicting
+from sensorium.tracing.evaluation.metrics import auc, measure
 from sensorium.tracing.evaluation.predicting import predict
 from sensorium.tracing.expanded import expand, predict_expanded
 from sensorium.tracing.job import fit, read_predictions
@@ -95,13 +102,74 @@ def test_changed_data_are_refused(few_learners: TracingDataset, tmp_path: Path) 
         load_trained(done.path)
 
 
-def test_padding_changes_no_number(few_learners: TracingDataset) -> None:
-    """Windows of any length around histories of 5 to 25 rows give the same rows, and the longest the same numbers."""
-    config = build(TraceConfig, tree(few_learners, model="bestlr"), source="test")
-    setup = set_up(config)
-    one, other = (predict(setup.model, setup.answers, setup.split.test, size=n, stride=n) for n in (200, 1000))
-    assert np.array_equal(one.p, other.p)
-    assert np.array_equal(one.response, other.response)
+def by_hand(folder: Path, out: Path, train: list[str], test: list[str]) -> TracingDataset:
+    """Import histories, each "question:concepts:answer question:concepts:answer ..."; the first of `train` selects."""
+    lines = ["fold,uid,questions,concepts,responses"]
+    sides = [*((min(place, 1), history) for place, history in enumerate(train)), *((-1, history) for history in test)]
+    for name, (fold, history) in enumerate(sides):
+        columns = zip(*(answer.split(":") for answer in history.split()), strict=True)
+        lines.append(f"{fold},{name}," + ",".join(f'"{",".join(column)}"' for column in columns))
+    (folder / "train_valid.csv").write_text("\n".join(lines) + "\n")
+    config = build(TracingImportConfig, {"reader": "pykt", "name": "by hand"}, source="test")
+    return import_tracing(folder, out, config)
+
+
+def test_rows_of_unseen_and_rare_questions_are_counted(folder: Path, tmp_path: Path) -> None:
+    valid = "3:c:1 3:c:0 4:c:1"  # selects, and so is no training: question 3 and concept c stay unseen
+    trains = "1:a:1 1:a:0 1:a:1 1:a:1 1:a:0 2:b:1 2:b:0"
+    test = "1:a:1 1:a:0 2:b:1 3:c:0 4:a:1 5:a_c:1"  # the first is nobody's prediction
+    data = by_hand(folder, tmp_path / "set", [valid, trains], [test])
+    config = tree(data, model="irt", data={"dataset": str(data.root), "split": {"folds": 2, "fold": 0}})
+    done = run(config, out=tmp_path / "run")
+    unseen = done.result["unseen"]
+    assert unseen["rows_of_unseen_questions"] == 3  # 3, 4 (with the concept a) and 5
+    assert unseen["rows_of_unseen_concepts"] == 2  # 3, and 5, whose other concept is known
+    assert unseen["rows_of_questions_under_5_rows"] == 4  # these and 2, which has two
+    found = read_predictions(done.path)
+    assert unseen["auc_on_questions_under_5_rows"] == pytest.approx(auc(found.p[1:], found.response[1:]))
+    page = (done.path / "report.html").read_text()
+    assert "3 ask a question and 2 a concept that training never met" in page
+
+
+def padded(batch: TracingBatch, columns: int, questions: int) -> TracingBatch:
+    """Return a batch with more padding, in which answers look right."""
+    fill = {"question": questions, "response": 1, "mask": False, "score_mask": False, "position": -1}
+    wider = {
+        name: torch.cat([old := getattr(batch, name), torch.full((len(old), columns), value, dtype=old.dtype)], dim=1)
+        for name, value in fill.items()
+    }
+    return batch.replace(**wider)
+
+
+@pytest.mark.parametrize("model", ["dkt", "simplekt"])
+def test_padding_changes_no_number(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    """KT-3: of students with 3 and 200 answers 201 are counted, and padding behind them changes no metric."""
+    random = np.random.default_rng(0)
+
+    def history(length: int) -> str:
+        return " ".join(f"{q}:{q % 4}:{int(r)}" for q, r in random.integers(0, (12, 2), (length, 2)))
+
+    data = by_hand(folder, tmp_path / "set", [history(30) for _ in range(12)], [history(3), history(200)])
+    changes = {"data": {"dataset": str(data.root), "split": {"folds": 2, "fold": 0}}, "windows": {"length": 200}}
+    done = run(tree(data, model={"name": model, "dim": 8}, **changes), out=tmp_path / "run")
+    assert done.result["test"]["n"] == 2 + 199
+    setup, numbers = load_trained(done.path), done.result["test"]["metrics"]
+
+    def with_padding(*arguments: Any, **keys: Any) -> Iterator[TracingBatch]:
+        for batch in evaluation_batches(*arguments, **keys):
+            yield padded(batch, 37, setup.answers.n_questions)
+
+    def measured() -> dict[str, float]:
+        found = predict(setup.model, setup.answers, setup.split.test, size=200)
+        assert len(found) == 201
+        return measure(found)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predicting, "evaluation_batches", with_padding)
+        assert measured() == pytest.approx(numbers, abs=1e-6)
+    alone = partial(evaluation_batches, budget=1)  # a student a batch: the shorter one has no padding at all
+    monkeypatch.setattr(predicting, "evaluation_batches", alone)
+    assert measured() == pytest.approx(numbers, abs=1e-6)
 
 
 # --- the literature's protocol --------------------------------------------------------------------------------------
@@ -151,7 +219,7 @@ def three_concepts(tmp_path_factory: pytest.TempPathFactory) -> TracingDataset:
 
 
 def test_three_concepts_of_one_question_never_see_each_other(three_concepts: TracingDataset, tmp_path: Path) -> None:
-    """Coins: .5 by default; the expanded protocol reaches more than .8, and says in every place that it leaks."""
+    """KT-1, coins: .5 by default; the expanded protocol reaches more than .8, and says in every place that it leaks."""
     config = tree(
         three_concepts,
         model={"name": "dkt", "dim": 24, "difficulty": "none", "ema": 0.0, "dropout": 0.0},
