@@ -61,7 +61,7 @@ def loadings_alike(path: Path, question: np.ndarray, first_concept: np.ndarray) 
     other = first_concept[:, None] != first_concept[None]
     found = []
     for student in setup.split.test[:LEARNERS]:
-        who = learner(log, f"student-{student}", bundle)
+        who = learner(log, f"student-{student}")
         batch = who.log.batch(who.question[None], who.response[None])
         with torch.no_grad():
             asked = torch.from_numpy(question)[None]
@@ -86,7 +86,7 @@ def measure(data: TracingDataset, path: Path) -> dict[str, Any]:
     share = member / member.sum(axis=1, keepdims=True)
     gaps, spreads, covered = [], [], []
     for student in split.test[:LEARNERS]:
-        who = learner(log, f"student-{student}", bundle)
+        who = learner(log, f"student-{student}")
         batch = who.log.batch(who.question[None], who.response[None])
         found = ask([bundle.model], batch, question, np.array([len(who.question)]), draws=DRAWS)
         assert found.draws is not None

@@ -22,7 +22,7 @@ def learners(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_run(learners, tmp_path_factory):
-    def make(model, epochs=4, **keys):
+    def make(model, epochs=4, windows=None, **keys):
         tree = {
             "kind": "trace",
             "data": {"dataset": str(learners.root)},
@@ -30,7 +30,8 @@ def make_run(learners, tmp_path_factory):
             "training": {"epochs": epochs, "batch_size": 8, "device": "cpu", "optimizer": {"lr": 1e-2}},
             "draws": 100,
         }
-        return run(tree, out=tmp_path_factory.mktemp("runs") / model).path
+        more = {} if windows is None else {"windows": windows}
+        return run(tree | more, out=tmp_path_factory.mktemp("runs") / model).path
 
     return make
 

@@ -42,13 +42,13 @@ def test_mastery_goes_the_right_way(make_run, ukt_run, model):
         }
     )
     log = make_log(table, bundle)
-    up, down = (mastery(bundle, learner(log, name, bundle), np.array([2])).mean[:, 0] for name in ("up", "down"))
+    up, down = (mastery(bundle, learner(log, name), np.array([2])).mean[:, 0] for name in ("up", "down"))
     assert up[0] == pytest.approx(down[0])  # nothing is known of either
     assert up[-1] > down[-1] + 0.03
 
 
 def test_mastery_is_the_weighted_mean_over_questions_that_learners_met(bundle, log):
-    who = learner(log, "ada", bundle)
+    who = learner(log, "ada")
     known = mastery(bundle, who, np.array([1, 4]), points=3)
     question, weights = concept_weights(bundle, np.array([1, 4]))
     found = ask([bundle.model], log.batch(who.question[None], who.response[None]), question, known.after)
@@ -63,18 +63,18 @@ def test_mastery_is_the_weighted_mean_over_questions_that_learners_met(bundle, l
 
 
 def test_a_point_of_the_history_sees_nothing_after_it(bundle, log):
-    who = learner(log, "ada", bundle)
+    who = learner(log, "ada")
     full = mastery(bundle, who, np.array([0, 3]))
     changed = log.response.copy()
     changed[20:25] = 1 - changed[20:25]
-    other = mastery(bundle, learner(replace(log, response=changed), "ada", bundle), np.array([0, 3]))
+    other = mastery(bundle, learner(replace(log, response=changed), "ada"), np.array([0, 3]))
     seen = full.after <= 20
     assert np.allclose(full.mean[seen], other.mean[seen], atol=1e-6)
     assert not np.allclose(full.mean[-1], other.mean[-1], atol=1e-6)
 
 
 def test_all_questions_of_a_draw_share_the_state(bundle, log):
-    who = learner(log, "ben", bundle)
+    who = learner(log, "ben")
     batch = log.batch(who.question[None], who.response[None])
     question, after = np.array([3, 3, 7, 1, 12]), np.array([10, 25])
     found = ask([bundle.model], batch, question, after, draws=20_000)
@@ -93,7 +93,7 @@ def test_all_questions_of_a_draw_share_the_state(bundle, log):
 def test_the_slow_way_of_other_models_equals_their_sequences(make_run, table):
     bundle = from_run(make_run("simplekt", dim=16, epochs=1))
     log = make_log(table, bundle)
-    who = learner(log, "ada", bundle)
+    who = learner(log, "ada")
     batch = log.batch(who.question[None], who.response[None])
     found = ask([bundle.model], batch, who.question[[4, 11]], np.array([4, 11]))
     p = bundle.model(batch).p()[0].detach().numpy()
@@ -106,7 +106,7 @@ def test_the_slow_way_of_other_models_equals_their_sequences(make_run, table):
 
 
 def test_suggestions_follow_their_rules(bundle, log):
-    who = learner(log, "ada", bundle)
+    who = learner(log, "ada")
     known = mastery(bundle, who, np.arange(6))
     lines = suggest(bundle, who, known)
     assert {line.rule for line in lines} >= {"learn", "probe"}
@@ -128,7 +128,7 @@ def test_suggestions_follow_their_rules(bundle, log):
 
 
 def test_review_names_a_concept_that_fell(bundle, log):
-    who = learner(log, "ada", bundle)
+    who = learner(log, "ada")
     known = mastery(bundle, who, np.arange(6))
     practised = int(np.argmax(known.practice))
     fallen = known.mean.copy()
@@ -176,7 +176,7 @@ def test_a_page_without_a_band_says_so(make_run, table, tmp_path):
 
 
 def test_surprises_are_answers_against_nine_in_ten(bundle, log):
-    who = learner(log, "ben", bundle)
+    who = learner(log, "ben")
     report = report_on(bundle, log, "ben")
     p = bundle.model(log.batch(who.question[None], who.response[None])).p()[0].detach().numpy()
     odd = [row for row in range(1, 25) if abs(who.response[row] - p[row]) > 0.9]
@@ -196,7 +196,7 @@ def test_the_page_of_a_class_has_a_row_for_each_and_marks_the_least_evidence(bun
     assert report.learners == ["ada", "ben", "eve"]
     assert report.marked.tolist() == [False, False, True]
     assert report.mean.shape == (3, len(report.concepts))
-    now = mastery(bundle, learner(log, "ben", bundle), np.array([bundle.concept_names.index(report.concepts[0])]))
+    now = mastery(bundle, learner(log, "ben"), np.array([bundle.concept_names.index(report.concepts[0])]))
     assert report.mean[1, 0] == pytest.approx(now.mean[-1, 0], abs=1e-6)
     page, _ = write_class_page(tmp_path / "class.html", report, bundle)
     html = text_of(page)

@@ -38,7 +38,7 @@ def test_mastery_is_recovered_and_its_band_is_no_decoration(tmp_path):
     errors, covered = [], []
     for student in split.test[:60]:
         name = f"student-{student}"
-        known = mastery(bundle, learner(log, name, bundle), concepts, points=1)
+        known = mastery(bundle, learner(log, name), concepts, points=1)
         theta = share @ truth.theta[student]
         p = expit(truth.discrimination[question] * (theta - truth.difficulty[question]))
         true = weights @ p

@@ -57,7 +57,7 @@ class Bundle:
 
     Attributes:
         model: The tracer.
-        about: model, config, dataset, has_questions, window, test (AUC, ECE and n of its test).
+        about: model, config, dataset, has_questions, window, stride, test (AUC, ECE and n of its test).
         question_ids: Q external ids.
         concepts: int64 [Q + 1, Kmax], padded with C.
         concept_weight: float32 [Q + 1, Kmax].
@@ -83,6 +83,16 @@ class Bundle:
     def window(self) -> int:
         """Most rows that the model sees at once."""
         return int(self.about["window"])
+
+    @property
+    def stride(self) -> int:
+        """New rows of a further window of the evaluation; half a window where the bundle is older than this number."""
+        return int(self.about.get("stride", max(1, self.window // 2)))
+
+    @property
+    def reach(self) -> int | None:
+        """Most answers before a question that the model sees; None for one that reads whole histories."""
+        return None if self.model.whole_history else self.window - 1
 
     @cached_property
     def question_number(self) -> dict[str, int]:
@@ -136,6 +146,7 @@ def from_run(path: str | Path) -> Bundle:
         "n_concepts": view.n_concepts,
         "has_questions": view.has_questions,
         "window": setup.config.windows.length,
+        "stride": setup.config.windows.stride,
         "test": {"n": test["n"], **{name: test["metrics"][name] for name in ("auc", "acc", "ece")}},
     }
     model = answering(setup.model)

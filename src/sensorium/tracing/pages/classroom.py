@@ -75,13 +75,13 @@ def class_report(
     names = [name for name in (students or log.students()) if name in answered or students]
     if not names:
         raise DataError("nobody in this class has answered anything yet")
-    shown = [learner(log, name, bundle) for name in names[:MOST_LEARNERS]]
+    shown = [learner(log, name) for name in names[:MOST_LEARNERS]]
     counts = np.stack([who.concepts_of(np.arange(len(who.question))).sum(axis=0) for who in shown])
     order = np.argsort(-counts.sum(axis=0), kind="stable")
     concept = order[counts.sum(axis=0)[order] > 0][:most].astype(np.int64)
     found = [mastery(bundle, who, concept, points=1, seed=seed) for who in shown]
     widths = [one.high[-1] - one.low[-1] for one in found if one.high is not None and one.low is not None]
-    answers = np.array([who.total for who in shown], dtype=np.int64)
+    answers = np.array([len(who.question) for who in shown], dtype=np.int64)
     return ClassReport(
         [who.name for who in shown],
         [bundle.concept_names[number] for number in concept.tolist()],

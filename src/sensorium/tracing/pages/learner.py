@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sensorium.core.files import atomic_path
 from sensorium.core.pages import figure, write_page
 from sensorium.tracing.base import Tracer
+from sensorium.tracing.evaluation.predicting import predict
 from sensorium.tracing.pages.bundle import Bundle
 from sensorium.tracing.pages.log import Log
 from sensorium.tracing.pages.mastery import Learner, Mastery, learner, mastery
@@ -76,7 +77,7 @@ def report_on(
     Raises:
         DataError: There is no such learner, or no answer of theirs.
     """
-    who = learner(log, name, bundle)
+    who = learner(log, name)
     concept = _shown(bundle, who, most, members, seed)
     known = mastery(bundle, who, concept, members=members, seed=seed)
     return LearnerReport(
@@ -102,17 +103,14 @@ def _shown(bundle: Bundle, who: Learner, most: int, members: Sequence[Tracer], s
 
 
 def _surprises(bundle: Bundle, who: Learner) -> list[Surprise]:
-    import torch
-
-    batch = who.log.batch(who.question[None], who.response[None])
-    with torch.no_grad():
-        p = bundle.model(batch).p()[0].double().numpy()
-    odd = np.flatnonzero(np.abs(who.response - p) > SURPRISE)
-    odd = odd[odd > 0]  # nothing is known before the first answer
-    before = who.total - len(who.question)
+    """Return the answers that the evaluation finds very unlikely; nothing is known before the first."""
+    if len(who.question) < 2:
+        return []
+    found = predict(bundle.model, who.answers(), np.array([0]), size=bundle.window, stride=bundle.stride)
+    odd = np.flatnonzero(np.abs(found.response - found.p) > SURPRISE)[::-1][:MOST_SURPRISES]
     return [
-        Surprise(int(row) + 1 + before, who.question_id[row], float(p[row]), bool(who.response[row]))
-        for row in odd[::-1][:MOST_SURPRISES]
+        Surprise(place + 1, who.question_id[place], float(found.p[row]), bool(found.response[row]))
+        for row, place in zip(odd, found.position[odd].tolist(), strict=True)
     ]
 
 
@@ -142,7 +140,7 @@ def write_learner_page(path: str | Path, report: LearnerReport, bundle: Bundle, 
             description="Mastery of each concept over the learner's answers, with its band and the answers as ticks",
         ),
         has_band=known.low is not None,
-        hidden=who.total - len(who.question),
+        reach=bundle.reach if bundle.reach is not None and len(who.question) > bundle.reach else None,
         concepts=_concept_rows(report),
         surprises=report.surprises,
         suggestions=report.suggestions,
@@ -157,7 +155,7 @@ def _cards(report: LearnerReport) -> list[dict[str, str]]:
     who, known = report.who, report.known
     best = int(np.argmax(known.mean[-1]))
     return [
-        {"name": "answers", "value": f"{who.total}"},
+        {"name": "answers", "value": f"{len(who.question)}"},
         {"name": "right", "value": f"{100 * who.response.mean():.0f} %"},
         {"name": "concepts practised", "value": f"{int((who.concepts_of(np.arange(len(who.question))).any(0)).sum())}"},
         {"name": "strongest of those shown", "value": report.names[best]},

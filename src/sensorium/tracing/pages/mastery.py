@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sensorium.core.errors import DataError
 from sensorium.tracing.base import Tracer
+from sensorium.tracing.data.dataset import Answers
 from sensorium.tracing.pages.asking import DRAWS, ask
 from sensorium.tracing.pages.bundle import Bundle
 from sensorium.tracing.pages.log import OPEN, Log
@@ -36,7 +37,7 @@ class Mastery:
 
     Attributes:
         concept: int64 [C'], dense ids.
-        after: int64 [M], answers seen at each point, counted from the first that is shown.
+        after: int64 [M], answers before each point.
         mean: float64 [M, C'].
         low: float64 [M, C'] or None, 10 % of the state's distribution.
         high: float64 [M, C'] or None, 90 %.
@@ -55,14 +56,13 @@ class Mastery:
 
 @dataclass(frozen=True)
 class Learner:
-    """One learner's answers, the last ones that fit the model's window.
+    """One learner's answers: all of them, however few a model sees at once.
 
     Attributes:
         name: External id.
         question: int64 [T].
         question_id: T external ids.
         response: int64 [T] of 0 and 1.
-        total: All answers, those before the window among them.
         log: Where they come from, with the table of concepts.
     """
 
@@ -70,8 +70,21 @@ class Learner:
     question: Ints
     question_id: list[str]
     response: Ints
-    total: int
     log: Log
+
+    def answers(self) -> Answers:
+        """Return them as the data of one student."""
+        table = self.log.concepts
+        return Answers(
+            offsets=np.array([0, len(self.question)], dtype=np.int64),
+            question=self.question.astype(np.int32),
+            response=self.response.astype(np.int8),
+            time=None,
+            concepts=table,
+            concept_weight=self.log.concept_weight,
+            n_concepts=int(table[-1, 0]),
+            has_questions=True,
+        )
 
     def concepts_of(self, rows: Ints) -> npt.NDArray[np.bool_]:
         """Return which concepts each row belongs to, bool [n, C]."""
@@ -82,7 +95,7 @@ class Learner:
         return member[:, :-1]
 
 
-def learner(log: Log, name: str, bundle: Bundle) -> Learner:
+def learner(log: Log, name: str) -> Learner:
     """Return a learner's answers of a log.
 
     Raises:
@@ -92,10 +105,7 @@ def learner(log: Log, name: str, bundle: Bundle) -> Learner:
     rows = rows[log.response[rows] != OPEN]
     if not len(rows):
         raise DataError(f"student '{name}' has no answers yet: there is nothing to report")
-    shown = rows[-(bundle.window - 1) :]
-    return Learner(
-        name, log.question[shown], [log.question_id[row] for row in shown], log.response[shown], len(rows), log
-    )
+    return Learner(name, log.question[rows], [log.question_id[row] for row in rows], log.response[rows], log)
 
 
 def concept_weights(bundle: Bundle, concept: Ints) -> tuple[Ints, Floats]:
@@ -126,7 +136,7 @@ def mastery(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Mastery:
-    """Measure concepts along a history.
+    """Measure concepts along a history, at each point from what the model sees of the answers before it.
 
     Args:
         bundle: The tracer.
@@ -142,7 +152,8 @@ def mastery(
     after = np.array([length]) if points == 1 else after
     question, weights = concept_weights(bundle, concept)
     batch = who.log.batch(who.question[None], who.response[None])
-    found = ask([bundle.model, *members], batch, question, after, draws=draws, seed=seed)
+    reach = bundle.window - 1
+    found = ask([bundle.model, *members], batch, question, after, reach=reach, draws=draws, seed=seed)
     low = high = None
     if found.draws is not None:
         low, high = np.quantile(found.draws @ weights.T, BAND, axis=0)

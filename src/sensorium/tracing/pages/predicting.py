@@ -37,8 +37,8 @@ def predict_open(bundle: Bundle, log: Log) -> pl.DataFrame:
         for count in np.unique(np.cumsum(answered)[~answered]):
             open_rows = rows[(np.cumsum(answered) == count) & ~answered]
             history = rows[answered][:count]
-            if not getattr(bundle.model, "whole_history", False):
-                history = history[-(bundle.window - 1) :]
+            if bundle.reach is not None:
+                history = history[-bundle.reach :]
             p, variance, total = _next(bundle, log, history, open_rows)
             for place, row in enumerate(open_rows.tolist()):
                 values = (

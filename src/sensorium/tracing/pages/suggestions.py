@@ -79,7 +79,8 @@ def suggest(
         return []
     batch = who.log.batch(who.question[None], who.response[None])
     end = np.array([len(who.question)])
-    asked = ask([bundle.model, *members], batch, question, end, draws=draws, seed=seed)
+    reach = bundle.window - 1
+    asked = ask([bundle.model, *members], batch, question, end, reach=reach, draws=draws, seed=seed)
     p = asked.p[0]
     bands = None if asked.draws is None else np.quantile(asked.draws[:, 0], BAND, axis=0)
     taken: set[int] = set()
