@@ -60,8 +60,10 @@ def test_a_run_predicts_every_row_of_the_test_once_and_is_opened_again(
     assert np.array_equal(again.p, found.p)
     assert not result["leaky"]
     assert result["unseen"]["finite"]
+    assert sum(part["n"] for part in result["by_practice"].values()) == len(expected)
     page = (done.path / "report.html").read_text()
     assert "dkt on few" in page
+    assert "first on a concept" in page
     assert "leaky" not in page
     assert "<script" not in page
 

@@ -28,7 +28,7 @@ from sensorium.tracing.config import TraceConfig
 from sensorium.tracing.data.catalogue import open_tracing
 from sensorium.tracing.data.windows import WindowBatches, training_windows
 from sensorium.tracing.evaluation.intervals import auc_interval
-from sensorium.tracing.evaluation.metrics import auc, by_length, measure
+from sensorium.tracing.evaluation.metrics import auc, by_length, by_practice, measure
 from sensorium.tracing.evaluation.predicting import Predictions, predict
 from sensorium.tracing.expanded import LEAKY, predict_expanded
 from sensorium.tracing.setup import TraceSetup, open_origin, set_up, write_origin
@@ -197,6 +197,7 @@ def _result(setup: TraceSetup, trained: TrainingResult, tested: Tested) -> dict[
         "valid": {"metrics": dict(trained.validation)},
         "test": _measured(tested.found, draws=config.draws),
         "by_length": {name: _finite(part) for name, part in by_length(tested.found).items()},
+        "by_practice": {name: _finite(part) for name, part in by_practice(tested.found, setup.answers).items()},
         "unseen": _unseen(setup, tested.found),
         "notices": ([LEAKY] if leaky else []) + notices,
     }

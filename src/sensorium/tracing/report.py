@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,13 @@ def write_report(path: str | Path) -> Path:
             "validation students.",
             "plot": _reliability_figure(found, leaky=result["leaky"]),
         },
-        {
-            "title": "By length of history",
-            "columns": ["answers before", "rows", "AUC"],
-            "rows": [[name, f"{part['n']:,}", _number(part["auc"])] for name, part in result["by_length"].items()],
-            "note": "",
-            "plot": None,
-        },
+        _parts("By length of history", "answers before", result["by_length"]),
     ]
+    if "by_practice" in result:  # not in runs of earlier releases
+        note = (
+            "An answer is the first on a concept where its learner never met one, at least, of the question's concepts."
+        )
+        tables.append(_parts("By practice", "answers", result["by_practice"], note))
     if "readings" in result:
         rows = []
         for name, part in result["readings"].items():
@@ -97,6 +97,12 @@ def write_report(path: str | Path) -> Path:
         notices=result["notices"][1:] if leaky else result["notices"],
     )
     return run.path / "report.html"
+
+
+def _parts(title: str, what: str, parts: Mapping[str, Mapping[str, Any]], note: str = "") -> dict[str, Any]:
+    """Return a table of parts of the tested rows, each with its number of rows and AUC."""
+    rows = [[name, f"{part['n']:,}", _number(part["auc"])] for name, part in parts.items()]
+    return {"title": title, "columns": [what, "rows", "AUC"], "rows": rows, "note": note, "plot": None}
 
 
 def _number(value: float | None) -> str:

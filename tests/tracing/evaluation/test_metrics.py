@@ -8,8 +8,17 @@ from sklearn.metrics import roc_auc_score
 
 from sensorium.core.errors import DataError
 from sensorium.evaluation.bootstrap import draw_counts
+from sensorium.testing.tracers import CONCEPTS, tiny_answers
 from sensorium.tracing.evaluation.intervals import auc_difference, auc_draws, auc_interval, over_folds
-from sensorium.tracing.evaluation.metrics import WeightedAUC, auc, by_length, measure, reliability, student_auc
+from sensorium.tracing.evaluation.metrics import (
+    WeightedAUC,
+    auc,
+    by_length,
+    by_practice,
+    measure,
+    reliability,
+    student_auc,
+)
 from sensorium.tracing.evaluation.predicting import Predictions
 
 
@@ -82,6 +91,27 @@ def test_lengths_of_history_partition_the_rows() -> None:
     assert sum(part["n"] for part in by_length(found).values()) == len(found)
     first = found.position <= 4
     assert by_length(found)["1-4"]["auc"] == pytest.approx(auc(found.p[first], found.response[first]))
+
+
+def test_first_answers_per_concept_against_a_loop() -> None:
+    answers = tiny_answers(students=40)
+    tested = np.arange(25, 40)
+    first, later = [], []
+    for student in tested:
+        met: set[int] = set()
+        for row in range(answers.offsets[student], answers.offsets[student + 1]):
+            own = {c for c in answers.concepts[answers.question[row]].tolist() if c < CONCEPTS}
+            if answers.position[row]:  # the first row of a student is nobody's prediction
+                (first if own - met else later).append(row)
+            met |= own
+    rows = np.sort(first + later)
+    p = np.random.default_rng(0).random(len(answers.question)).astype(np.float32)
+    columns = (answers.student, answers.position, answers.question, answers.response, p)
+    parts = by_practice(Predictions(*(column[rows] for column in columns)), answers)
+    assert list(parts) == ["first on a concept", "later"]
+    for part, own in zip(parts.values(), (first, later), strict=True):
+        assert part["n"] == len(own) > 0
+        assert part["auc"] == pytest.approx(roc_auc_score(answers.response[own], p[own]))
 
 
 def test_draws_are_draws_of_students() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sensorium.tracing.data.dataset import Answers
 from sensorium.tracing.evaluation.predicting import Predictions
 
 Floats = npt.NDArray[np.float64]
@@ -158,3 +159,27 @@ def by_length(found: Predictions) -> dict[str, dict[str, float]]:
         inside = (found.position >= low) & (found.position <= high)
         parts[name] = {"n": int(inside.sum()), "auc": auc(found.p[inside], found.response[inside])}
     return parts
+
+
+def by_practice(found: Predictions, answers: Answers) -> dict[str, dict[str, float]]:
+    """Return rows and AUC of the first answers per concept and of the others.
+
+    Args:
+        found: Predicted rows.
+        answers: All rows, of which they are some.
+    """
+    first = first_on_concept(answers)[answers.offsets[found.student] + found.position]
+    return {
+        name: {"n": int(inside.sum()), "auc": auc(found.p[inside], found.response[inside])}
+        for name, inside in (("first on a concept", first), ("later", ~first))
+    }
+
+
+def first_on_concept(answers: Answers) -> npt.NDArray[np.bool_]:
+    """Return whether a row is its student's first answer to one of its concepts, at least, bool [N]."""
+    listed = answers.concepts.numpy()[answers.question]  # [N, Kmax]
+    row, place = np.nonzero(listed < answers.n_concepts)
+    pairs = answers.student[row].astype(np.int64) * answers.n_concepts + listed[row, place]
+    first = np.zeros(len(answers.question), dtype=bool)
+    first[row[np.unique(pairs, return_index=True)[1]]] = True
+    return first
