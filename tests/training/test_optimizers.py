@@ -9,7 +9,7 @@ from torch import nn, optim
 
 from sensorium.core.errors import ConfigError, TrainingError
 from sensorium.evaluation.selection import Selection
-from sensorium.training.config import OptimizerConfig, TrainingConfig
+from sensorium.training.config import GroupOverrides, OptimizerConfig, TrainingConfig
 from sensorium.training.device import make_fabric
 from sensorium.training.loop import train
 from sensorium.training.optimizers import activate, build_optimizer
@@ -103,20 +103,23 @@ def test_configs_that_do_not_fit_the_model(toy: ModuleType, names: tuple[str, ..
 class Pulled(nn.Module):
     """Two numbers that are pulled to 0 by the same gradient, one of them in a group of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, **defaults: float) -> None:
         super().__init__()
+        self.defaults = {"encoder": GroupOverrides(**defaults)}
         self.head, self.inner = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
 
     def loss(self, batch: object) -> dict[str, torch.Tensor]:
         return {"pull": (self.head + self.inner).sum()}
 
     def phases(self) -> list[Phase]:
-        return [Phase("main", self.parameters(), self.loss, groups={"encoder": [self.inner]})]
+        groups = {"encoder": [self.inner]}
+        return [Phase("main", self.parameters(), self.loss, groups=groups, group_defaults=self.defaults)]
 
 
-def trained(toy: ModuleType, **keys: Any) -> Pulled:
-    config = TrainingConfig(device="cpu", epochs=2, optimizer=OptimizerConfig(name="sgd", lr=0.1), **keys)
-    model = Pulled()
+def trained(toy: ModuleType, model: Pulled | None = None, decay: float = 0.0, **keys: Any) -> Pulled:
+    optimizer = OptimizerConfig(name="sgd", lr=0.1, weight_decay=decay)
+    config = TrainingConfig(device="cpu", epochs=2, optimizer=optimizer, **keys)
+    model = Pulled() if model is None else model
     data: TrainingData[Pulled] = TrainingData(toy.Batches(1), lambda trained: {"score": -trained.head.item()})
     train(model, data, config, selection=Selection("score"), seed=0)
     return model
@@ -135,3 +138,16 @@ def test_a_group_has_its_own_rate_and_weight_decay(toy: ModuleType):
     torch.testing.assert_close(model.inner.item(), inner)
     with pytest.raises(ConfigError, match=r"training.phases.main.groups.encdoer: there is no such group .*encoder"):
         trained(toy, phases={"main": {"groups": {"encdoer": {"lr": 1.0}}}})
+
+
+@pytest.mark.parametrize("said", [None, 0.3])
+def test_a_model_says_what_its_groups_have_and_the_configuration_wins(toy: ModuleType, said: float | None):
+    """The phase's decay is for what is in no group; a rate that neither says is the phase's."""
+    phases = {} if said is None else {"main": {"groups": {"encoder": {"weight_decay": said}}}}
+    model = trained(toy, Pulled(weight_decay=0.0), decay=0.5, phases=phases)
+    head = inner = 1.0
+    for _ in range(2):
+        head -= 0.1 * (1 + 0.5 * head)
+        inner -= 0.1 * (1 + (said or 0.0) * inner)
+    torch.testing.assert_close(model.head.item(), head)
+    torch.testing.assert_close(model.inner.item(), inner)

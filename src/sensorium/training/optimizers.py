@@ -153,19 +153,27 @@ def _groups(phase: Phase, settings: PhaseSettings, parameters: list[nn.Parameter
     found: list[dict[str, Any]] = []
     placed: set[int] = set()
     for name, members in phase.groups.items():
-        own = settings.groups.get(name, GroupOverrides())
+        own = _of_group(name, phase, settings)
         chosen = {id(member) for member in members} - placed
         placed |= chosen
         found.append(
             {
                 "params": [parameter for parameter in parameters if id(parameter) in chosen],
-                "lr": usual.lr if own.lr is None else own.lr,
-                "weight_decay": usual.weight_decay if own.weight_decay is None else own.weight_decay,
+                "lr": own.lr,
+                "weight_decay": own.weight_decay,
             }
         )
     rest = [parameter for parameter in parameters if id(parameter) not in placed]
     first = {"params": rest, "lr": usual.lr, "weight_decay": usual.weight_decay}
     return [group for group in (first, *found) if group["params"]]
+
+
+def _of_group(name: str, phase: Phase, settings: PhaseSettings) -> OptimizerConfig:
+    """Return what a group has: what the configuration says of it, else what the model does, else its phase's."""
+    found = settings.optimizer
+    for said in (phase.group_defaults, settings.groups):
+        found = found.model_copy(update=said.get(name, GroupOverrides()).model_dump(exclude_none=True))
+    return found
 
 
 def build_optimizer(

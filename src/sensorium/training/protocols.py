@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.data.batches import Step
+from sensorium.training.config import GroupOverrides
 
 M = TypeVar("M", bound=nn.Module)
 Terms = Mapping[str, Tensor]  # the named terms of a loss, each one number; their sum is minimised
@@ -51,6 +52,8 @@ class Phase:
         repeats: False when the same seed does not give the same bits on a CPU.
         groups: Some of the parameters by a name, under which the configuration may give them a learning rate and a
             weight decay of their own: what trains of an encoder, for example.
+        group_defaults: By a group's name, what it has where the configuration says nothing: no weight decay of an
+            encoder, for example. What neither says is the phase's.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Phase:
     needs: Mapping[str, object] = field(default_factory=dict)
     repeats: bool = True
     groups: Mapping[str, Iterable[nn.Parameter]] = field(default_factory=dict)
+    group_defaults: Mapping[str, GroupOverrides] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from . import world
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from sensorium.recommenders.collaborative.two_tower import DSSM  # noqa: E402
 from sensorium.recommenders.sequential.sasrec import SASRec  # noqa: E402
 from sensorium.recommenders.towers import content  # noqa: E402
 from sensorium.recommenders.towers.building import TowerConfig, build_tower  # noqa: E402
@@ -32,6 +33,9 @@ from sensorium.recommenders.towers.end_to_end import EndToEndTower  # noqa: E402
 from sensorium.recommenders.towers.features import FeatureTower  # noqa: E402
 from sensorium.testing.histories import HISTORY_CHECKS, HistorySubject  # noqa: E402
 from sensorium.testing.subject import run_checks  # noqa: E402
+from sensorium.training.config import TrainingConfig  # noqa: E402
+from sensorium.training.device import make_fabric  # noqa: E402
+from sensorium.training.optimizers import activate  # noqa: E402
 
 WIDTH = 8
 SHOWN = np.arange(world.ITEMS) < world.ITEMS - 1
@@ -375,3 +379,31 @@ def test_several_encoders_are_mixed(catalogue: Dataset, models: Path) -> None:
     assert {id(value) for value in groups["encoder"]} == {
         id(value) for tower in encoder_towers(model) for value in tower.encoder_parameters()
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "wanted"), [(SASRec, {}, 0.0), (DSSM, {}, 0.0), (SASRec, {"weight_decay": 0.2}, 0.2)]
+)
+def test_weight_decay_is_for_the_recommender_unless_it_is_said_of_the_encoder(
+    catalogue: Dataset, models: Path, model: Any, said: dict[str, float], wanted: float
+) -> None:
+    config = model.Config(
+        dim=16, tower="end_to_end", encoders={"text": world.end_to_end("text", models, tune="top_k", top_k=1)}
+    )
+    built = model(world.view_of(catalogue), config)
+    training = build(
+        TrainingConfig,
+        {
+            "device": "cpu",
+            "optimizer": {"name": "adamw", "weight_decay": 0.1},
+            "phases": {"main": {"groups": {"encoder": said}}},
+        },
+        source="test",
+    )
+    active = activate(built.phases(), built, [None], training, make_fabric(training))[0]
+    inside = {id(value) for tower in encoder_towers(built) for value in tower.encoder_parameters()}
+    assert inside
+    for group in active.optimizer.param_groups:
+        of_encoder = {id(value) in inside for value in group["params"]}
+        assert len(of_encoder) == 1
+        assert group["weight_decay"] == (wanted if of_encoder == {True} else 0.1)

@@ -24,7 +24,7 @@ from sensorium.nn.tokens import PADDING, to_tokens
 from sensorium.recommenders.base import RANKING_TERM, ModelInfo, Recommender, known_ids
 from sensorium.recommenders.sequential.losses import in_batch_cross_entropy
 from sensorium.recommenders.towers.building import TowerConfig, build_tower
-from sensorium.recommenders.towers.encoder import encoder_towers
+from sensorium.recommenders.towers.encoder import TRAINS_WITHOUT_DECAY, encoder_towers
 from sensorium.recommenders.towers.features import IDPlusTower
 from sensorium.training.protocols import Phase
 
@@ -70,7 +70,7 @@ class DSSM(Recommender):
             value for tower in self.towers[1:] for value in tower.parameters() if id(value) not in encoder
         ]  # fmt: skip
         groups = {name: members for name, members in (("encoder", inside), ("content", content)) if members}
-        return [Phase("main", list(self.parameters()), self.loss, groups=groups)]
+        return [Phase("main", list(self.parameters()), self.loss, groups=groups, group_defaults=TRAINS_WITHOUT_DECAY)]
 
     def query_vectors(self, queries: Tensor) -> Tensor:
         """Return the vectors of users int64 [n]: [n, d], twice as wide with an id beside content.

@@ -25,7 +25,7 @@ from sensorium.recommenders.base import RANKING_TERM, Recommender
 from sensorium.recommenders.sequential.losses import full_cross_entropy, in_batch_cross_entropy, sampled_cross_entropy
 from sensorium.recommenders.towers.base import Tower
 from sensorium.recommenders.towers.building import TowerConfig, build_tower
-from sensorium.recommenders.towers.encoder import encoder_towers
+from sensorium.recommenders.towers.encoder import TRAINS_WITHOUT_DECAY, encoder_towers
 from sensorium.training.protocols import Phase
 
 
@@ -34,7 +34,7 @@ def schedule(*, weight_decay: float, repeat_policy: str, history: str) -> dict[s
     for one processor. A GPU's are dim 512, lr 1e-4, batch_size 512.
 
     Args:
-        weight_decay: Of AdamW.
+        weight_decay: Of AdamW, for all but what trains of encoders.
         repeat_policy: `evaluation.repeat_policy`.
         history: `evaluation.history`.
     """
@@ -133,10 +133,12 @@ class SequentialRecommender(Recommender):
     def phases(self) -> list[Phase]:
         """Return one phase over all parameters, one pass over the windows for each epoch.
 
-        What trains of encoders is a group, which may have a rate and a weight decay of its own.
+        What trains of encoders is a group, which may have a rate and a weight decay of its own; it has no decay unless
+        the configuration says so.
         """
         inside = [value for tower in encoder_towers(self.tower) for value in tower.encoder_parameters()]
-        return [Phase("main", list(self.parameters()), self.loss, groups={"encoder": inside} if inside else {})]
+        groups = {"encoder": inside} if inside else {}
+        return [Phase("main", list(self.parameters()), self.loss, groups=groups, group_defaults=TRAINS_WITHOUT_DECAY)]
 
     def loss(self, batch: WindowBatch) -> dict[str, Tensor]:  # type: ignore[override]
         """Return the ranking term: every item of a window after its first is to be predicted from those before it."""

@@ -27,9 +27,14 @@ from sensorium.core.resources import require_memory
 from sensorium.nn.tokens import PADDING, from_tokens
 from sensorium.recommenders.base import Versions, versions
 from sensorium.recommenders.towers.base import Draw, Tower, projection
+from sensorium.training.config import GroupOverrides
 
 Activation = Literal["none", "gelu"]
 Scaling = Literal["standardise", "none"]
+
+TRAINS_WITHOUT_DECAY = {"encoder": GroupOverrides(weight_decay=0.0)}
+"""Of the group of what trains in encoders, where a configuration says nothing (MicroLens' code): decay would pull
+weights that were trained elsewhere away from what they know."""
 
 GROUP = 64
 """Items that are encoded together where nothing trains."""
