@@ -188,6 +188,18 @@ def test_what_cannot_be_read_is_said(encoded: Dataset, models: Path, tmp_path: P
         tower_of(top)
 
 
+@pytest.mark.parametrize("tower", ["states", "id+states"])
+def test_a_whole_catalogue_in_each_step_is_refused_where_blocks_train(
+    encoded: Dataset, make_view: Callable[[Dataset], Any], tower: str
+) -> None:
+    view = make_view(encoded)
+    config = {"dim": 16, "length": 6, "blocks": 1, "tower": tower, "objective": "full"}
+    with pytest.raises(ConfigError, match=r"model\.objective: full encodes the whole catalogue in each step"):
+        SASRec(view, build(SASRec.Config, {**config, "features": ["text", "tokens"]}, source="test"))
+    pooled = SASRec(view, build(SASRec.Config, {**config, "features": ["text"]}, source="test"))
+    assert pooled.config.objective == "full"  # nothing trains there but the head
+
+
 @pytest.mark.parametrize("keys", [{"features": ["text"]}, {"features": ["text", "image"]}, {"features": ["tokens"]}])
 def test_contract(encoded: Dataset, keys: dict[str, Any], make_view: Callable[[Dataset], Any]) -> None:
     names = (

@@ -53,6 +53,10 @@ def schedule(*, weight_decay: float, repeat_policy: str, history: str) -> dict[s
 
 HISTORIES_AT_ONCE = 1024
 ITEMS_AT_ONCE = 65_536
+CATALOGUE_IN_EACH_STEP = (
+    "objective: full encodes the whole catalogue in each step, with gradients: choose in_batch or sampled where an "
+    "encoder trains"
+)
 
 
 class SequentialRecommender(Recommender):
@@ -78,10 +82,7 @@ class SequentialRecommender(Recommender):
         @model_validator(mode="after")
         def _catalogue_in_each_step(self) -> SequentialRecommender.Config:
             if self.objective == "full" and self.trains_encoders:
-                raise ValueError(
-                    "objective: full encodes the whole catalogue in each step, with gradients: choose in_batch or "
-                    "sampled where an encoder trains"
-                )
+                raise ValueError(CATALOGUE_IN_EACH_STEP)
             return self
 
     config: Config
@@ -102,6 +103,8 @@ class SequentialRecommender(Recommender):
         self.register_buffer("log_p", torch.from_numpy(log_p), persistent=False)  # by token
         self.register_buffer("competing", torch.from_numpy(self.shown), persistent=False)
         self.tower = self.build_tower(view)
+        if config.objective == "full" and any(not tower.frozen for tower in encoder_towers(self.tower)):
+            raise ConfigError(f"model.{CATALOGUE_IN_EACH_STEP}")  # blocks above stored states: the data alone tell
         self.encoder = self.build_encoder()
 
     def build_encoder(self) -> nn.Module:
