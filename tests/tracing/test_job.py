@@ -15,7 +15,7 @@ import torch
 
 from sensorium.core.config import build
 from sensorium.core.errors import ConfigError, RunError
-from sensorium.core.files import sha256_file, write_json, write_parquet
+from sensorium.core.files import read_parquet, sha256_file, write_json, write_parquet
 from sensorium.experiments.run import resume, run
 from sensorium.tracing.base import TracingBatch
 from sensorium.tracing.compare import compare_traces
@@ -30,6 +30,7 @@ from sensorium.tracing.evaluation.predicting import predict
 from sensorium.tracing.expanded import expand, predict_expanded
 from sensorium.tracing.job import fit, read_predictions
 from sensorium.tracing.setup import load_trained, random_labels, set_up
+from sensorium.tracing.uncertainty.decomposition import entropy
 from sensorium.training import loop
 
 
@@ -66,6 +67,26 @@ def test_a_run_predicts_every_row_of_the_test_once_and_is_opened_again(
     assert "first on a concept" in page
     assert "leaky" not in page
     assert "<script" not in page
+
+
+@pytest.mark.parametrize("model", ["ukt", "ukt-point"])
+def test_predictions_tell_what_of_their_uncertainty_is_the_models_own_doubt(
+    few_learners: TracingDataset, tmp_path: Path, model: str
+) -> None:
+    small = {"name": model, "dim": 16, "heads": 2, "hidden": 16}
+    done = run(tree(few_learners, model=small), out=tmp_path / "run")
+    table, found = read_parquet(done.path / "predictions.parquet"), read_predictions(done.path)
+    parts = ("total", "aleatory", "epistemic")
+    if model == "ukt-point":  # a state that is a point has no doubt
+        assert set(parts).isdisjoint(table.columns)
+        return
+    total, aleatory, epistemic = (table[name].to_numpy() for name in parts)
+    assert np.allclose(total, entropy(found.p.astype(float)), atol=1e-5)
+    assert np.allclose(total, aleatory + epistemic, atol=1e-6)
+    assert found.variance is not None
+    # to the second order in the deviation of p, the doubt is half its variance by p (1 - p)
+    assert epistemic.min() > 0
+    assert np.allclose(epistemic, found.variance / (2 * found.p * (1 - found.p)), rtol=0.1)
 
 
 class KilledError(Exception):

@@ -1,7 +1,8 @@
 """The job of kind "trace": train on some students, select on others, predict every answer of the test once.
 
 data.json             which data the run began with
-predictions.parquet   student, position, question, response, p, [variance] of every tested row, dense ids
+predictions.parquet   student, position, question, response, p of every tested row, dense ids; [variance] of p; where
+                      the model has a distribution of the state, entropies in nats: total = aleatory + epistemic
 result.json           the outcome: what was measured, by which rules, on which data
 weights/, checkpoint/ written by training
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from sensorium.tracing.evaluation.metrics import auc, by_length, by_practice, me
 from sensorium.tracing.evaluation.predicting import Predictions, predict
 from sensorium.tracing.expanded import LEAKY, predict_expanded
 from sensorium.tracing.setup import TraceSetup, open_origin, set_up, write_origin
+from sensorium.tracing.uncertainty.decomposition import Decomposed
+from sensorium.tracing.uncertainty.rows import Asked, has_state, own_uncertainty
 from sensorium.training.loop import TIMING, TrainingResult, train
 from sensorium.training.protocols import TrainingData
 
@@ -73,7 +76,7 @@ class TraceJob:
         tested = measure_test(setup)
         seconds = time.perf_counter() - begun
         if run.writes:
-            write_parquet(run.path / PREDICTIONS, predictions_table(tested.found))
+            write_parquet(run.path / PREDICTIONS, predictions_table(tested.found, decomposed(setup)))
         result = _result(setup, trained, tested)
         _write_timing(run, seconds, time.perf_counter() - begun, len(tested.found))
         run.write_result(result)
@@ -139,23 +142,38 @@ def measure_test(setup: TraceSetup) -> Tested:
     return Tested(found.one_by_one, readings)
 
 
+def decomposed(setup: TraceSetup) -> Decomposed | None:
+    """Return the parts of the uncertainty of every tested row, in nats; None for a model without states that vary."""
+    model = answering(setup.model)
+    if not has_state(model):
+        return None
+    windows = setup.config.windows
+    model.eval()
+    return own_uncertainty(model, Asked(setup.answers, setup.split.test, size=windows.length, stride=windows.stride))
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def predictions_table(found: Predictions) -> pl.DataFrame:
-    """Return predictions as a table."""
+def predictions_table(found: Predictions, parts: Decomposed | None = None) -> pl.DataFrame:
+    """Return predictions as a table, with the parts of their uncertainty where there are any."""
     columns: dict[str, Any] = {
         name: getattr(found, name) for name in ("student", "position", "question", "response", "p")
     }
     if found.variance is not None:
         columns["variance"] = found.variance
+    if parts is not None:
+        for name in ("total", "aleatory", "epistemic"):
+            columns[name] = getattr(parts, name).astype(np.float32)
     return pl.DataFrame(columns)
 
 
 def read_predictions(run: str | Path) -> Predictions:
     """Read the predictions of a complete run."""
     table = read_parquet(Path(run) / PREDICTIONS)
-    columns: dict[str, Any] = {name: table[name].to_numpy() for name in table.columns}
+    columns: dict[str, Any] = {
+        entry.name: table[entry.name].to_numpy() for entry in fields(Predictions) if entry.name in table.columns
+    }
     return Predictions(**columns)
 
 

@@ -20,7 +20,7 @@ from sensorium.core.seeds import derive
 from sensorium.tracing.base import Tracer, TracingBatch
 from sensorium.tracing.data.dataset import Answers
 from sensorium.tracing.data.windows import Windows, evaluation_batches, evaluation_windows
-from sensorium.tracing.evaluation.predicting import Predictions, windows_for
+from sensorium.tracing.evaluation.predicting import Predictions, device_of, windows_for
 from sensorium.tracing.ukt.model import UKT
 from sensorium.tracing.uncertainty.decomposition import Decomposed, decompose, gaussian_nodes
 
@@ -108,6 +108,11 @@ def own_uncertainty(model: Tracer, asked: Asked) -> Decomposed:
     return by_state(model, asked) if isinstance(model, UKT) else by_members([model], asked)
 
 
+def has_state(model: Tracer) -> bool:
+    """Return whether a model has a distribution of the learner's state, from which its own doubt follows."""
+    return isinstance(model, UKT) and model.readout.loading is not None
+
+
 def targets(asked: Asked) -> Predictions:
     """Return the rows and their true answers, in the order of all functions here; p is 0."""
     answers = asked.answers
@@ -125,10 +130,11 @@ def targets(asked: Asked) -> Predictions:
 def _collect(model: Tracer, asked: Asked, numbers: Callable[[TracingBatch, int], Tensor]) -> Floats:
     """Return float64 [k, n] from a function of a batch to float [k, B, T]."""
     rows, found = [], []
+    device = device_of(model)
     for number, batch in enumerate(evaluation_batches(asked.answers, _windows(model, asked), response=asked.response)):
         begin = torch.from_numpy(asked.answers.offsets[batch.student.numpy()])
         rows.append((begin[:, None] + batch.position)[batch.score_mask].numpy())
-        found.append(numbers(batch, number)[:, batch.score_mask].double().numpy())
+        found.append(numbers(batch.to(device), number).cpu()[:, batch.score_mask].double().numpy())
     order = np.argsort(np.concatenate(rows), kind="stable")
     return np.concatenate(found, axis=1)[:, order]
 
