@@ -2,7 +2,7 @@
 
     score(history, i) = <h, e_i>      h the encoder's last state over the last L items, e_i the tower's vector
 
-Other models of this room put their own tower or objective in its place and keep the rest.
+Other models of this room put their own tower or objective in its place, or add terms to the loss, and keep the rest.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sensorium.data.windows import WindowBatch, WindowBatches
 from sensorium.nn.across import computed_once, mean_over_batch, plain_rows_of_all
 from sensorium.nn.tokens import PADDING, from_tokens, to_tokens
 from sensorium.recommenders.base import RANKING_TERM, Recommender
+from sensorium.recommenders.sequential.encoded import EncodedBatch
 from sensorium.recommenders.sequential.losses import full_cross_entropy, in_batch_cross_entropy, sampled_cross_entropy
 from sensorium.recommenders.towers.base import Tower
 from sensorium.recommenders.towers.building import TowerConfig, build_tower
@@ -60,7 +61,10 @@ CATALOGUE_IN_EACH_STEP = (
 
 
 class SequentialRecommender(Recommender):
-    """Predicts the next item of a history. A subclass provides `build_encoder`, and `build_tower` where it differs."""
+    """Predicts the next item of a history.
+
+    A subclass provides `build_encoder`, and `build_tower`, `asked`, `encode_items` and `extra_losses` where it differs.
+    """
 
     query_kind: ClassVar[Literal["user", "history"]] = "history"
 
@@ -143,43 +147,71 @@ class SequentialRecommender(Recommender):
         groups = {"encoder": inside} if inside else {}
         return [Phase("main", list(self.parameters()), self.loss, groups=groups, group_defaults=TRAINS_WITHOUT_DECAY)]
 
-    def loss(self, batch: WindowBatch) -> dict[str, Tensor]:  # type: ignore[override]
-        """Return the ranking term: every item of a window after its first is to be predicted from those before it."""
+    def encode_items(self, tokens: Tensor) -> Tensor:
+        """Return the vectors of tokens int64 [n] for a loss: [n, d].
+
+        What other terms need of an item beside its vector, such as that of each modality, may follow in further
+        columns: it is then computed once as well, and is `beside` in the encoded batch.
+        """
+        vectors: Tensor = self.tower(tokens)
+        return vectors
+
+    def encoded_batch(self, batch: WindowBatch) -> EncodedBatch:
+        """Return the windows of a batch with the vectors of their items and the states of the encoder."""
         tokens = to_tokens(batch.items)  # [B, L + 1]
+        mask = tokens[:, :-1] != PADDING
+        asked = self.asked(mask)
         if self.config.objective == "in_batch":
-            lost = self._lost_in_batch(tokens)
+            distinct, count = torch.unique(plain_rows_of_all(tokens), return_counts=True)
+            found = computed_once(distinct, self.encode_items) if self.tower.costly else self.encode_items(distinct)
         else:
-            lost = self._lost_beyond_batch(tokens, batch)
-        return {RANKING_TERM: mean_over_batch(lost, len(tokens))}
+            drawn = to_tokens(batch.neg)[asked]  # [R, N]
+            distinct, count = torch.unique(torch.cat([tokens.flatten(), drawn.flatten()]), return_counts=True)
+            found = self.encode_items(distinct)
+        vectors, beside = found.tensor_split([self.tower.width], dim=1)
+        place = torch.searchsorted(distinct, tokens)
+        states = self.encoder(vectors[place[:, :-1]], mask)
+        return EncodedBatch(tokens, mask, asked, distinct, count, vectors, beside, place, states)
 
-    def _lost_in_batch(self, tokens: Tensor) -> Tensor:
+    def loss(self, batch: WindowBatch) -> dict[str, Tensor]:  # type: ignore[override]
+        """Return the ranking term: every item of a window after its first is to be predicted from those before it.
+
+        Beside it stand the terms of `extra_losses`.
+        """
+        encoded = self.encoded_batch(batch)
+        if self.config.objective == "in_batch":
+            lost = self._lost_in_batch(encoded)
+        else:
+            lost = self._lost_beyond_batch(encoded, batch)
+        return {RANKING_TERM: mean_over_batch(lost, len(encoded)), **self.extra_losses(batch, encoded)}
+
+    def extra_losses(self, batch: WindowBatch, encoded: EncodedBatch) -> dict[str, Tensor]:
+        """Return further terms by name, each one number with its weight in it; here there are none.
+
+        A model with objectives of its own says them here. Means over the batch are taken as `nn.across` takes them, so
+        that several processes have the numbers of one.
+        """
+        return {}
+
+    def _lost_in_batch(self, encoded: EncodedBatch) -> Tensor:
         """Return the loss of each state, [R]; negatives are the items of the whole batch, whoever holds its rows."""
-        distinct, seen, count = torch.unique(plain_rows_of_all(tokens), return_inverse=True, return_counts=True)
-        place = seen if len(seen) == len(tokens) else torch.searchsorted(distinct, tokens)
-        vectors = computed_once(distinct, self.tower) if self.tower.costly else self.tower(distinct)
-        mask = tokens[:, :-1] != PADDING
-        asked = self.asked(mask)
-        states = self.encoder(vectors[place[:, :-1]], mask)[asked]
+        tokens, distinct = encoded.tokens, encoded.distinct
         own = torch.zeros(len(tokens), len(distinct), dtype=torch.bool, device=tokens.device)
-        own.scatter_(1, place, True)
+        own.scatter_(1, encoded.place, True)
         own[:, distinct == PADDING] = True  # padding is nobody's negative
-        window = torch.arange(len(tokens), device=tokens.device).unsqueeze(1).expand_as(mask)[asked]
+        window = torch.arange(len(tokens), device=tokens.device).unsqueeze(1).expand_as(encoded.mask)[encoded.asked]
         log_p = self.config.debias_alpha * self.log_p[distinct]
-        return in_batch_cross_entropy(states, window, place[:, 1:][asked], vectors, count, own, log_p)
+        return in_batch_cross_entropy(
+            encoded.predicting, window, encoded.target, encoded.vectors, encoded.count, own, log_p
+        )
 
-    def _lost_beyond_batch(self, tokens: Tensor, batch: WindowBatch) -> Tensor:
+    def _lost_beyond_batch(self, encoded: EncodedBatch, batch: WindowBatch) -> Tensor:
         """Return the loss of each state, [R], against drawn items or all of them."""
-        mask = tokens[:, :-1] != PADDING
-        asked = self.asked(mask)
-        drawn = to_tokens(batch.neg)[asked]  # [R, N]
-        distinct, seen = torch.unique(torch.cat([tokens.flatten(), drawn.flatten()]), return_inverse=True)
-        vectors = self.tower(distinct)
-        place, negative = seen[: tokens.numel()].view_as(tokens), seen[tokens.numel() :].view_as(drawn)
-        states = self.encoder(vectors[place[:, :-1]], mask)[asked]
         if self.config.objective == "full":
-            target = from_tokens(tokens[:, 1:][asked])
-            return full_cross_entropy(states, target, self._all_items(), self.competing)
-        return sampled_cross_entropy(states, vectors[place[:, 1:][asked]], vectors[negative])
+            target = from_tokens(encoded.distinct[encoded.target])
+            return full_cross_entropy(encoded.predicting, target, self._all_items(), self.competing)
+        negative = encoded.places_of(to_tokens(batch.neg)[encoded.asked])
+        return sampled_cross_entropy(encoded.predicting, encoded.vectors[encoded.target], encoded.vectors[negative])
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
