@@ -27,9 +27,9 @@ from sensorium.tracing.data.dataset import Answers, concept_table
 from sensorium.tracing.data.splits import tracing_view
 from sensorium.tracing.data.windows import Windows, make_batch
 from sensorium.tracing.evaluation.predicting import predict
+from sensorium.tracing.probing import CAUSAL, FURTHER, PADDED, with_padding
 from sensorium.tracing.setup import without_rows
 
-CAUSAL, PADDED = 1e-5, 1e-4
 SIZE, STRIDE = 16, 6  # of the windows whose edges are checked
 QUESTIONS, CONCEPTS, STUDENTS = 30, 9, 40
 UNSEEN_QUESTION, UNSEEN_CONCEPT = QUESTIONS - 1, CONCEPTS - 1  # of the tiny data: no training row has them
@@ -174,22 +174,14 @@ def check_padding(subject: TracerSubject) -> None:
         alone = subject.batch([8 + place])
         gap = (_logits(model, alone)[0, :n] - together[place, :n]).abs().max()
         _require(gap <= PADDED, f"a sequence alone and in a batch differ by {gap:.2g}")
-    B, T = batch.question.shape
-    random = torch.Generator().manual_seed(0)
-    wide = {
-        "question": torch.randint(0, QUESTIONS, (B, T + 7), generator=random),
-        "response": torch.randint(0, 2, (B, T + 7), generator=random),
-        "mask": torch.zeros(B, T + 7, dtype=torch.bool),
-        "score_mask": torch.zeros(B, T + 7, dtype=torch.bool),
-        "position": torch.full((B, T + 7), -1, dtype=torch.int32),
-    }
-    for name, tensor in wide.items():
-        old = getattr(batch, name)
-        tensor[:, :T] = torch.where(batch.mask, old, tensor[:, :T]) if name in ("question", "response") else old
-    gap = ((_logits(model, batch.replace(**wide))[:, :T] - together).abs() * batch.mask).max()
-    _require(gap <= PADDED, f"content of padded cells changes a logit by {gap:.2g}")
-    order = torch.arange(B - 1, -1, -1)
-    turned = {name: getattr(batch, name)[order] for name in (*wide, "student")}
+    T, generator = batch.mask.shape[1], torch.Generator().manual_seed(0)
+    for further in FURTHER:
+        other = _logits(model, with_padding(batch, further, generator))[:, :T]
+        gap = ((other - together).abs() * batch.mask).max()
+        _require(gap <= PADDED, f"content of padded cells changes a logit by {gap:.2g}")
+    order = torch.arange(len(batch.mask) - 1, -1, -1)
+    names = ("question", "response", "mask", "score_mask", "position", "student")
+    turned = {name: getattr(batch, name)[order] for name in names}
     gap = ((_logits(model, batch.replace(**turned))[order] - together).abs() * batch.mask).max()
     _require(gap <= PADDED, f"the order of a batch changes a logit by {gap:.2g}")
 

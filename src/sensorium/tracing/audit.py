@@ -3,11 +3,15 @@
     random labels   fair coins for answers, trained as the run says (at most 10 epochs): the test AUC must be .5
     copy probe      coins of which half stand twice in a row: a model that sees past answers must find them, or the
                     audit is blind
-    causality       an answer that is flipped changes no prediction at or before it, and some after it; a question that
-                    is changed none before it
-    padding         students alone, together, and in any batch have the same predictions
+    causality       an answer that is flipped, anywhere or at the edge of a window, changes no logit at or before it,
+                    and some after it; a question that is changed none before it
+    padding         students alone, together, and under any padding of any content have the same logits
     split           no student on two sides; other validation and test answers leave the trained weights bit-equal
     identity        the same config and seed, the same numbers
+
+Causality and padding are asked of a model that was trained on the true answers: on coins nearly everything is flat.
+Where half of the coins stand twice, a third of the rows can be copied: whoever copies them and no other reaches AUC
+1 - (2/3)² / 2 = .778, whoever repeats the last answer blindly .667. A probe below .60 has learned neither.
 
 The tolerance around .5 is .02, or three standard deviations of a perfect null where the test is so small that these are
 more: sd = sqrt((n1 + n0 + 1) / (12 n1 n0)).
@@ -34,13 +38,12 @@ from sensorium.tracing.evaluation.metrics import auc
 from sensorium.tracing.evaluation.predicting import Predictions, predict
 from sensorium.tracing.expanded import predict_expanded
 from sensorium.tracing.job import fit
+from sensorium.tracing.probing import causality, padding
 from sensorium.tracing.setup import TraceSetup, random_labels, set_up
 
 TOLERANCE = 0.02
 EPOCHS = 10
-FOUND = 0.55  # AUC of the copy probe from which on the audit can see
-CAUSAL, PADDED = 1e-5, 1e-4
-STUDENTS = 20  # whose answers are flipped
+FOUND = 0.60  # AUC of the copy probe from which on the audit can see
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,15 @@ def audit(config: TraceConfig | Mapping[str, Any] | str | Path, *, overrides: It
     dataset = open_tracing(asked.data.dataset)
     work = _Audit(_shortened(asked, EPOCHS), dataset)
     with Progress(5, "audit", unit="checks") as bar:
-        coins, trained = work.random_labels()
+        coins = work.random_labels()
         bar.advance()
         probe = work.copy_probe()
         bar.advance()
-        causality = work.causality(trained)
-        padding = work.padding(trained)
+        changed = work.causality_and_padding()
         bar.advance()
-        split, identity = work.split_and_identity()
+        repeated = work.split_and_identity()
         bar.advance(2)
-    checks = (coins.check, probe.check, causality, padding, split, identity)
+    checks = (coins.check, probe.check, *changed, *repeated)
     return TraceAudit(asked.model.name, dataset.name, asked.protocol, checks, coins.auc, probe.auc)
 
 
@@ -140,18 +142,17 @@ class _Audit:
             return found.one_by_one
         return predict(setup.model, setup.answers, students, size=windows.length, stride=windows.stride)
 
-    def random_labels(self) -> tuple[_Measured, TraceSetup]:
+    def random_labels(self) -> _Measured:
         """Train on coins, and test."""
         answers = random_labels(self._answers(), seed=0)
-        setup = set_up(self.config, self.dataset, answers=answers)
-        fit(setup)
+        setup = self._trained(self.config, answers)
         found = self._test(setup, answers)
         value, allowed = auc(found.p, found.response), _tolerance(found.response)
         passed = abs(value - 0.5) <= allowed
         detail = f"test AUC {value:.4f} on fair coins, allowed .5 ± {allowed:.3f} ({len(found):,} rows)"
         if not passed:
             detail += ": answers reach their own predictions"
-        return _Measured(AuditCheck("random labels", passed, detail), value), setup
+        return _Measured(AuditCheck("random labels", passed, detail), value)
 
     def copy_probe(self) -> _Measured:
         """Train on coins of which half stand twice, question and answer: a leak that must be found."""
@@ -163,58 +164,19 @@ class _Audit:
             tree["model"], who = {"name": "dkt", "dim": 32, "question_dropout": 0.0, "ema": 0.0}, "dkt"
         config = build(TraceConfig, tree, source="copy probe")
         training = config.training.model_copy(update={"patience": 0})
-        setup = set_up(config.model_copy(update={"training": training}), self.dataset, answers=answers)
-        fit(setup)
+        setup = self._trained(config.model_copy(update={"training": training}), answers)
         found = self._test(setup, answers)
         value = auc(found.p, found.response)
         passed = value >= FOUND
-        detail = f"{who} reaches AUC {value:.4f} where half of the coins can be copied, and must reach {FOUND}"
+        detail = f"{who} reaches AUC {value:.4f} where half of the coins can be copied, and must reach {FOUND:.2f}"
         if not passed:
             detail += ": this audit would not see a leak"
         return _Measured(AuditCheck("copy probe", passed, detail), value)
 
-    def causality(self, setup: TraceSetup) -> AuditCheck:
-        """Flip answers and change questions of test students, one row each."""
-        random = numpy_generator(0, "causality")
-        answers, windows = setup.answers, setup.config.windows
-        long = setup.split.test[answers.lengths[setup.split.test] > 3]
-        students = np.sort(random.permutation(long)[:STUDENTS])
-        place = (random.random(len(students)) * (answers.lengths[students] - 2)).astype(np.int64) + 1
-        row = answers.offsets[students] + place
-        cut = dict(zip(students.tolist(), place.tolist(), strict=True))
-        size, stride = windows.length, windows.stride
-        before = predict(setup.model, answers, students, size=size, stride=stride)
-        at = np.array([cut[int(student)] for student in before.student])
-        flipped = answers.response.copy()
-        flipped[row] = 1 - flipped[row]
-        after = predict(setup.model, answers, students, response=flipped, size=size, stride=stride)
-        moved = np.abs(after.p - before.p)
-        early, late = float(moved[before.position <= at].max()), float(moved[before.position > at].max(initial=0.0))
-        question = answers.question.copy()
-        question[row] = (question[row] + 1) % answers.n_questions
-        asked = predict(setup.model, replace(answers, question=question), students, size=size, stride=stride)
-        ahead = float(np.abs(asked.p - before.p)[before.position < at].max(initial=0.0))
-        reads = getattr(self.config.model.target, "reads_answers", True)
-        passed = early <= CAUSAL and ahead <= CAUSAL and (late > 0 or not reads)
-        detail = (
-            f"a flipped answer moves predictions at or before it by {early:.1e}, after it by up to {late:.1e}; a "
-            f"changed question moves earlier ones by {ahead:.1e} (allowed {CAUSAL:g})"
-        )
-        return AuditCheck("causality", passed, detail)
-
-    def padding(self, setup: TraceSetup) -> AuditCheck:
-        """Predict students alone and together."""
-        answers, windows = setup.answers, setup.config.windows
-        size, stride = windows.length, windows.stride
-        students = np.sort(numpy_generator(0, "padding").permutation(setup.split.test)[:STUDENTS])
-        together = predict(setup.model, answers, students, size=size, stride=stride)
-        gaps = []
-        for student in students:
-            alone = predict(setup.model, answers, np.array([student]), size=size, stride=stride)
-            gaps.append(float(np.abs(alone.p - together.p[together.student == student]).max(initial=0.0)))
-        passed = max(gaps) <= PADDED and len(together) == int((answers.lengths[students] - 1).sum())
-        detail = f"students alone and together differ by {max(gaps):.1e} (allowed {PADDED:g}), each row predicted once"
-        return AuditCheck("padding", passed, detail)
+    def causality_and_padding(self) -> tuple[AuditCheck, AuditCheck]:
+        """Train on the true answers, which teach what coins do not, and change rows and padding of the test."""
+        setup = self._trained(self.config, self._answers())
+        return AuditCheck("causality", *causality(setup)), AuditCheck("padding", *padding(setup))
 
     def split_and_identity(self) -> tuple[AuditCheck, AuditCheck]:
         """Train one epoch three times: as it is, again, and with other validation and test answers."""
