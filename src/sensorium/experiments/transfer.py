@@ -5,8 +5,8 @@
     fine-tuned       the source's weights, trained on 1 %, 10 % and all of the target's users
 
 All are selected and tested on the same validation and test rows, of all users. `epochs_to_scratch` is how many epochs
-a fine-tuned model needs to be at least as good on validation as the model from scratch ever was. Features are
-standardised by the target's own training items.
+a fine-tuned model needs to be at least as good on validation as the model from scratch ever was. Features, and what an
+encoder says of the items, are standardised by the target's own training items (`recommenders.towers.carrying`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from sensorium.experiments.loading import LoadedRun, load_run
 from sensorium.experiments.measuring import fit, intervals, measure_test, validate_best
 from sensorium.experiments.setup import Setup, set_up
 from sensorium.recommenders.base import Recommender
+from sensorium.recommenders.sequential.model import SequentialRecommender
+from sensorium.recommenders.towers.carrying import carry
 from sensorium.recommenders.towers.id import IDTower
 
 KIND = "transfer"
@@ -55,15 +57,16 @@ def transfer(
         What `result.json` holds: source, target, metric, and one entry for each variant.
 
     Raises:
-        ConfigError: The model has rows for single items or users, which mean nothing on other data.
-        DataError: The two data sets share an item.
+        ConfigError: The model has rows for single items or users, which mean nothing on other data, or reads what the
+            target has not in this form.
+        DataError: The two data sets share an item, or an encoder has other weights on the target.
         RunError: The folder holds something.
     """
     loaded = source if isinstance(source, LoadedRun) else load_run(source)
     config = _with_model_of(loaded, target)
     setup = set_up(config)
     _require_disjoint(loaded.dataset, setup.dataset)
-    _require_portable(loaded.model, setup.model, config.model.name)
+    _carry(loaded.model, setup.model, config.model.name)  # what cannot be carried is said before anything trains
     out = Path(out)
     kept = RunDirectory.create(out, {"kind": KIND, "source": str(loaded.path), "target": dump(config)})
     variants = [_variant("from scratch", setup, out, None, 1.0), _variant("zero-shot", setup, out, loaded, 0.0)]
@@ -100,17 +103,20 @@ def _require_disjoint(source: Dataset, target: Dataset) -> None:
         )
 
 
-def _require_portable(source: Recommender, target: Recommender, name: str) -> None:
-    there, here = source.state_dict(), target.state_dict()
-    if source.query_kind != "history" or any(isinstance(part, IDTower) for part in source.modules()):
-        raise ConfigError(f"'{name}' holds rows of single items or users: only models of content alone can be carried")
-    other = sorted(key for key in there.keys() | here.keys() if key not in here or key not in there)
-    other += [key for key in there if key in here and there[key].shape != here[key].shape]
-    if other:
-        raise ConfigError(
-            f"'{name}' holds '{other[0]}', which has another shape on the target: it reads features of another width, "
-            "or other ones"
-        )
+def _carry(source: Recommender, target: Recommender, name: str) -> None:
+    """Put what a model has learned into one of another catalogue, component by component.
+
+    Raises:
+        ConfigError: It holds rows of single items or users, or a component of the two is not built alike.
+        DataError: An encoder has other weights on the target.
+    """
+    if not isinstance(source, SequentialRecommender) or not isinstance(target, SequentialRecommender):
+        raise ConfigError(f"'{name}' holds rows of single users: only models that a history asks can be carried")
+    if any(isinstance(part, IDTower) for part in source.modules()):
+        raise ConfigError(f"'{name}' holds rows of single items: only models of content alone can be carried")
+    there = target.components()
+    for part, module in source.components().items():
+        carry(module, there[part], part)
 
 
 def _variant(name: str, setup: Setup, out: Path, source: LoadedRun | None, share: float) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def _variant(name: str, setup: Setup, out: Path, source: LoadedRun | None, share
     view = setup.view if share in (0.0, 1.0) else _some_users(setup.view, share)
     model: Recommender = setup.config.model.target(view, setup.config.model.config)
     if source is not None:
-        model.load_state_dict(source.model.state_dict())
+        _carry(source.model, model, setup.config.model.name)
     own = Setup(setup.config, setup.dataset, setup.split, view, model)
     curve: list[tuple[int, float]] = []
     if share:

@@ -123,6 +123,10 @@ class SequentialRecommender(Recommender):
         """Return which states learn to predict the item after them, bool [B, L], of those that are of items."""
         return mask
 
+    def components(self) -> dict[str, nn.Module]:
+        """Return the parts by whose names what was learned can be carried to another catalogue, all or some of them."""
+        return dict(self.named_children())
+
     @property
     def ids_alone(self) -> bool:
         """Whether it reads no features as it is configured."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,12 @@ class Tower(nn.Module):
         width: d.
         costly: Whether its vectors cost more than bringing them from one process to another: where several train
             together, each then computes a part of a batch's.
+        of_catalogue: Names in its own state of what means nothing on another catalogue (`towers.carrying`).
     """
 
     width: int
     costly: bool = False
+    of_catalogue: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the vectors of tokens int64 [n]: float32 [n, d]."""

@@ -45,9 +45,13 @@ class EncoderTower(Tower):
 
     Attributes:
         body: The encoder with what trains in it; None where nothing does and nothing is computed.
+        reading: Which of an encoder's states are read and how they were made, in words, where the configuration of the
+            model does not say it all.
     """
 
     costly = True
+    of_catalogue = ("mean", "sigma", "measured", "contents")
+    reading = ""
 
     mean: Tensor
     sigma: Tensor
@@ -208,6 +212,11 @@ class EncoderTower(Tower):
             yield
         finally:
             self.set_mode(self.training)
+
+    def measure_anew(self) -> None:
+        """Measure mu and sigma again, when vectors are next asked for: by the weights as they then are."""
+        self.measured.fill_(self.scaling == "none")
+        self._forget()
 
     def _measure(self) -> None:
         """Measure mu and sigma over items that training shows and that have content; of none, take 0 and 1."""

@@ -18,6 +18,8 @@ class IDTower(Tower):
     Nothing is learned about an item that training never shows: its vector is zero too (`Recommender.id_embedding`).
     """
 
+    of_catalogue = ("table",)
+
     def __init__(self, shown: npt.NDArray[np.bool_], width: int, draw: Draw) -> None:
         """Make the table.
 

@@ -7,6 +7,7 @@ states of tokens  one layer's, stored with `encode --pooling none`: the blocks a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from sensorium.core.config import Config, build
 from sensorium.core.errors import ConfigError
 from sensorium.core.files import digest
 from sensorium.data.item_content import ItemContent
+from sensorium.encoders.cache.keys import canonical
 from sensorium.encoders.cache.states import GROUP as ENCODERS
 from sensorium.encoders.cache.states import HiddenStates, Resident, open_states
 from sensorium.encoders.protocol import FoundationEncoder
@@ -86,6 +88,7 @@ class StatesTower(EncoderTower):
             activation=config.activation, scaling=config.scaling, weights=weights, contents=contents,
         )  # fmt: skip
         self._states, self._layers, self._content = states, layers, content
+        self.reading = _reading(states, layers)
 
     def encode(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return the chosen layers of items int64 [n], side by side: float32 [n, P], bool [n]."""
@@ -140,6 +143,7 @@ class BoundaryTower(EncoderTower):
             activation=config.activation, scaling=config.scaling, weights=weights, contents=contents,
         )  # fmt: skip
         self._states, self._content, self._tuned = states, content, (tuned,)
+        self.reading = _reading(states, states.layers)
         self._boundary = Boundary(tuned)
         self.hold(tuned.body, tuned.tuned.active)
 
@@ -203,6 +207,14 @@ def _identity(states: HiddenStates, content: ItemContent) -> tuple[str, str]:
     """Return what tells the weights that made states, and the content that they are of, from others."""
     row = "" if content.row is None else digest(content.row)
     return str(states.manifest["weights_hash"]), str(states.manifest["digest_sha256"]) + row
+
+
+def _reading(states: HiddenStates, layers: Sequence[int]) -> str:
+    """Return which layers are read, and how they were made; not of which columns: another catalogue has its own."""
+    facts = states.manifest["facts"]
+    made = {key: value for key, value in facts["preprocessing"].items() if key != "fields"}
+    of = {key: facts[key] for key in ("pooling", "final_norm", "prep_version")}
+    return f"layers {', '.join(map(str, layers))} of {states.manifest['encoder']} {canonical({**of, **made})}"
 
 
 def _encoder_of(states: HiddenStates) -> FoundationEncoder:
