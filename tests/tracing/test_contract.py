@@ -37,7 +37,7 @@ def small(name: str) -> dict[str, object]:
 @pytest.mark.parametrize("name", registry.names(GROUP))
 def test_every_tracer_keeps_the_contract(name: str) -> None:
     outcome = check_tracer(name, small(name))
-    assert set(outcome) >= {"causality", "window edges", "padding", "unseen", "state"}
+    assert set(outcome) >= {"causality", "window edges", "padding", "unseen", "state", "identity"}
     assert all(value == "passed" for key, value in outcome.items() if key != "loss")
 
 
@@ -65,12 +65,14 @@ class _Broken(NeuralTracer):
             return TracingOutput(self.head(states, x))  # one index off
         if self.fault == "padding":
             states = states + y.mean(1, keepdim=True) * 0 + (~batch.mask).sum(1)[:, None, None]
+        if self.fault == "identity" and self.training:  # draws that no seed decides
+            states = states + torch.from_numpy(np.random.default_rng().normal(size=states.shape)).float()
         if self.fault == "unseen":
             x = x / self.embedding.concept.weight.abs().sum(-1)[batch.concepts[batch.question][..., 0]][..., None]
         return TracingOutput(self.head(shifted(states), x))
 
 
-@pytest.mark.parametrize("fault", ["causality", "padding", "unseen"])
+@pytest.mark.parametrize("fault", ["causality", "padding", "unseen", "identity"])
 def test_a_fault_is_found(fault: str) -> None:
     broken = type("Faulty", (_Broken,), {"fault": fault})
     with pytest.raises(ContractError, match=fault):

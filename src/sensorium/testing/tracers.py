@@ -22,6 +22,7 @@ from sensorium.core import registry
 from sensorium.core.config import build
 from sensorium.core.seeds import numpy_generator
 from sensorium.testing.subject import ContractError, NotApplicable, run_checks
+from sensorium.tracing.averaging import averaged
 from sensorium.tracing.base import GROUP, Tracer, TracerInfo, TracingBatch, TracingOutput, TracingView, build_tracer
 from sensorium.tracing.data.dataset import Answers, concept_table
 from sensorium.tracing.data.splits import tracing_view
@@ -29,6 +30,7 @@ from sensorium.tracing.data.windows import Windows, make_batch
 from sensorium.tracing.evaluation.predicting import predict
 from sensorium.tracing.probing import CAUSAL, FURTHER, PADDED, with_padding
 from sensorium.tracing.setup import without_rows
+from sensorium.training.protocols import BeginsEpochs
 
 SIZE, STRIDE = 16, 6  # of the windows whose edges are checked
 QUESTIONS, CONCEPTS, STUDENTS = 30, 9, 40
@@ -223,6 +225,36 @@ def check_determinism(subject: TracerSubject) -> None:
     )
 
 
+def _two_steps(subject: TracerSubject) -> dict[str, Tensor]:
+    """Return the state of a new model after two steps of each phase, averaged weights among it."""
+    model = averaged(subject.build()).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if isinstance(model, BeginsEpochs):
+            model.begin_epoch(0, torch.Generator().manual_seed(0))
+        for phase in model.phases():
+            optimizer = torch.optim.Adam(phase.parameters, lr=1e-2)
+            for students in (list(range(8)), list(range(8, 16))):
+                optimizer.zero_grad()
+                terms = phase.loss(subject.batch(students))
+                sum(terms.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+    return dict(model.state_dict())
+
+
+def check_identity(subject: TracerSubject) -> None:
+    """Two steps of training, twice with one seed, give the same weights bit by bit: flips, phases and draws too."""
+    if not all(phase.repeats for phase in subject.build().phases()):
+        raise NotApplicable("a phase says that it does not repeat")
+    first = _two_steps(subject)
+    torch.rand(3)
+    again = _two_steps(subject)
+    _require(all(torch.equal(value, again[name]) for name, value in first.items()), "two trainings of one seed differ")
+    if subject.model.info.trained:
+        before = averaged(subject.build()).state_dict()
+        _require(any(not torch.equal(value, first[name]) for name, value in before.items()), "two steps move nothing")
+
+
 def check_loss(subject: TracerSubject) -> None:
     """The loss has named finite scalars, reads no padded cell and no row that does not count, and has gradients."""
     if not subject.model.info.trained:
@@ -252,6 +284,7 @@ CHECKS: dict[str, Callable[[TracerSubject], None]] = {
     "unseen": check_unseen,
     "state": check_state,
     "determinism": check_determinism,
+    "identity": check_identity,
     "loss": check_loss,
 }
 
