@@ -44,10 +44,10 @@ def predict(
         warn(f"{log.unseen} questions are new to the model: they are known by their concepts alone")
     found = predict_open(bundle, log)
     if out is None:
-        columns = ["student", "question", "answers before", "p", "epistemic variance", "entropy"]
+        columns = ["student", "question", "answers before", "p", "epistemic variance", "entropy", "aleatory part"]
         rows = [
-            [student, question, str(before), f"{p:.4f}", "" if v is None else f"{v:.4f}", f"{entropy:.4f}"]
-            for student, question, _, before, p, v, entropy, _ in found.iter_rows()
+            [student, question, str(before), *("" if number is None else f"{number:.4f}" for number in numbers)]
+            for student, question, _, before, *numbers, _ in found.iter_rows()
         ]
         show_table(columns, rows, numbers=columns[2:])
         return

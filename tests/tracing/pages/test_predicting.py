@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,34 +11,108 @@ import torch
 
 from sensorium.core.errors import DataError, RunError
 from sensorium.tracing.evaluation.predicting import predict
+from sensorium.tracing.pages.asking import ask
 from sensorium.tracing.pages.bundle import from_run, open_bundle, write_bundle
 from sensorium.tracing.pages.log import make_log, read_log
 from sensorium.tracing.pages.predicting import escaped, predict_open
 from sensorium.tracing.pages.tested import log_of_tested
 from sensorium.tracing.setup import load_trained
+from sensorium.tracing.uncertainty.decomposition import entropy
+
+MODELS = ["ukt", "simplekt", "akt", "sakt", "dkt", "bestlr", "bkt"]
+WINDOWS = {"length": 20, "stride": 10}  # the learners have 20 to 40 answers
 
 
-@pytest.mark.parametrize("model", ["ukt", "simplekt", "dkt", "bestlr"])
-def test_a_living_student_gets_the_number_of_the_evaluation(make_run, ukt_run, model):
-    path = ukt_run if model == "ukt" else make_run(model, **({} if model == "bestlr" else {"dim": 16}), epochs=1)
-    setup = load_trained(path)
-    student = setup.split.test[:1]
-    expected = predict(setup.model, setup.answers, student)
-    answers, bundle = setup.answers, from_run(path)
-    rows = np.arange(answers.offsets[student[0]], answers.offsets[student[0]] + 6)
-    asked = pl.DataFrame(
+@pytest.fixture(scope="module")
+def run_of(make_run, ukt_run):
+    made = {}
+
+    def of(model):
+        if model not in made:
+            keys = {} if model in ("bestlr", "bkt") else {"dim": 16}
+            made[model] = ukt_run if model == "ukt" else make_run(model, windows=WINDOWS, **keys, epochs=1)
+        return made[model]
+
+    return of
+
+
+def opened(bundle, answers, rows):
+    """Return the answers of some rows, the last of them to be predicted."""
+    return pl.DataFrame(
         {
-            "student": ["s"] * 6,
+            "student": ["s"] * len(rows),
             "question": [bundle.question_ids[number] for number in answers.question[rows]],
-            "response": [str(value) for value in answers.response[rows[:5]]] + [None],
+            "response": [str(value) for value in answers.response[rows[:-1]]] + [None],
         }
     )
-    found = predict_open(bundle, make_log(asked, bundle))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_living_student_gets_the_number_of_the_evaluation(run_of, model):
+    """KT-6: five answers of a student, no label of the next one."""
+    path = run_of(model)
+    setup, bundle = load_trained(path), from_run(path)
+    student, windows = setup.split.test[:1], setup.config.windows
+    expected = predict(setup.model, setup.answers, student, size=windows.length, stride=windows.stride)
+    rows = setup.answers.offsets[student[0]] + np.arange(6)
+    found = predict_open(bundle, make_log(opened(bundle, setup.answers, rows), bundle))
     assert found["answers_before"].to_list() == [5]
     assert found["p"][0] == pytest.approx(float(expected.p[4]), abs=1e-4)  # row 5: the first is never predicted
     if model == "ukt":
         assert found["epistemic_variance"][0] == pytest.approx(float(expected.variance[4]), abs=1e-4)
         assert found["epistemic_variance"][0] > 0
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "ukt"])
+def test_so_does_one_whose_history_is_longer_than_a_window(run_of, model):
+    """KT-6: the last row of the second window of the evaluation has as much before it as a window holds."""
+    path = run_of(model)
+    setup, bundle = load_trained(path), from_run(path)
+    answers, at = setup.answers, WINDOWS["length"] + WINDOWS["stride"] - 1
+    student = setup.split.test[answers.lengths[setup.split.test] > at][:1]
+    expected = predict(setup.model, answers, student, size=WINDOWS["length"], stride=WINDOWS["stride"])
+    rows = answers.offsets[student[0]] + np.arange(at + 1)
+    found = predict_open(bundle, make_log(opened(bundle, answers, rows), bundle))
+    assert found["answers_before"].to_list() == [at]
+    assert found["p"][0] == pytest.approx(float(expected.p[at - 1]), abs=1e-4)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_in_a_batch_of_the_same_shape_the_numbers_are_equal_bit_by_bit(run_of, model):
+    """KT-6: three candidates after five answers, and three students with the same five answers and these questions."""
+    path = run_of(model)
+    setup, bundle = load_trained(path), from_run(path)
+    rows = setup.answers.offsets[setup.split.test[0]] + np.arange(5)
+    questions, right = setup.answers.question[rows], setup.answers.response[rows]
+    candidates = [2, 11, 23]
+    three = replace(
+        setup.answers,
+        offsets=np.array([0, 6, 12, 18]),
+        question=np.concatenate([[*questions, one] for one in candidates]).astype(np.int32),
+        response=np.tile([*right, 1], 3).astype(np.int8),  # what the evaluation compares with, and never reads
+        time=None,
+    )
+    expected = predict(setup.model, three, np.arange(3))
+    names = [bundle.question_ids[number] for number in [*questions, *candidates]]
+    answered = [str(value) for value in right] + [None] * 3
+    table = pl.DataFrame({"student": ["s"] * 8, "question": names, "response": answered})
+    found = predict_open(bundle, make_log(table, bundle))
+    assert found["p"].to_list() == expected.p[expected.position == 5].astype(float).tolist()
+
+
+def test_entropy_has_a_part_that_knowing_the_state_would_not_remove(bundle, run_of, table):
+    asked = pl.concat([table.head(5), table.head(3).with_columns(response=pl.lit(None, dtype=pl.Int64))])
+    found = predict_open(bundle, make_log(asked, bundle))
+    p, total, aleatory = (found[name].to_numpy() for name in ("p", "total_entropy", "aleatory_entropy"))
+    assert np.allclose(total, entropy(p))
+    assert (aleatory < total).all()
+    with torch.no_grad():  # E H(p) by draws of the state
+        log = make_log(asked, bundle)
+        history = log.batch(log.question[None, :5], log.response[None, :5])
+        many = ask([bundle.model], history, log.question[5:], np.array([5]), draws=20_000)
+    assert aleatory == pytest.approx(entropy(many.draws[:, 0]).mean(axis=0), abs=2e-3)
+    point = from_run(run_of("dkt"))
+    assert predict_open(point, make_log(asked, point))["aleatory_entropy"].to_list() == [None] * 3
 
 
 def test_several_candidates_after_the_same_answers_and_later_ones_after_more(bundle, table):
@@ -59,6 +135,7 @@ def test_a_student_without_any_answer_is_predicted(bundle):
 
 
 def test_an_unknown_question_is_known_by_its_concepts_or_refused_by_name(bundle, table):
+    """KT-6."""
     history = table.head(4).with_columns(pl.col("response").cast(pl.String), concepts=pl.lit(None, dtype=pl.String))
     asked = pl.DataFrame(
         {"student": ["ada"], "question": ["brand new"], "response": [None], "concepts": ["concept-1; concept-2"]},

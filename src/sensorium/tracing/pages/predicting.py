@@ -6,6 +6,8 @@ says at that position.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -15,7 +17,7 @@ from sensorium.core.errors import DataError
 from sensorium.tracing.pages.asking import behind
 from sensorium.tracing.pages.bundle import Bundle
 from sensorium.tracing.pages.log import OPEN, Log
-from sensorium.tracing.ukt.model import UKT, State
+from sensorium.tracing.ukt.model import State
 from sensorium.tracing.uncertainty.decomposition import decompose, entropy, gaussian_nodes
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +25,8 @@ Floats = npt.NDArray[np.float64]
 
 def predict_open(bundle: Bundle, log: Log) -> pl.DataFrame:
     """Return one row for every open question: student, question, row, answers_before, p, epistemic_variance (null where
-    the model has none), total_entropy (nats), known (false: the question is known by its concepts alone).
+    the model has none), total_entropy H(p) in nats, aleatory_entropy (the part of it that would remain were the state
+    known; null where the model has no distribution of the state), known (false: known by its concepts alone).
 
     Raises:
         DataError: No row is open.
@@ -39,16 +42,14 @@ def predict_open(bundle: Bundle, log: Log) -> pl.DataFrame:
             history = rows[answered][:count]
             if bundle.reach is not None:
                 history = history[-bundle.reach :]
-            p, variance, total = _next(bundle, log, history, open_rows)
+            said = _next(bundle, log, history, open_rows)
             for place, row in enumerate(open_rows.tolist()):
                 values = (
                     student,
                     log.question_id[row],
                     row + 1,
                     int(count),
-                    float(p[place]),
-                    None if variance is None else float(variance[place]),
-                    float(total[place]),
+                    *(None if numbers is None else float(numbers[place]) for numbers in said),
                     bool(log.question[row] < len(bundle.question_ids)),
                 )
                 for name, value in zip(_COLUMNS, values, strict=True):
@@ -69,22 +70,31 @@ _COLUMNS = {
     "p": pl.Float64,
     "epistemic_variance": pl.Float64,
     "total_entropy": pl.Float64,
+    "aleatory_entropy": pl.Float64,
     "known": pl.Boolean,
 }
 
 
+class _Said(NamedTuple):
+    """What a model says of N questions, float64 [N] each: p, its epistemic variance, its entropy, the aleatory part."""
+
+    p: Floats
+    variance: Floats | None
+    total: Floats
+    aleatory: Floats | None
+
+
 @torch.no_grad()
-def _next(
-    bundle: Bundle, log: Log, history: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-) -> tuple[Floats, Floats | None, Floats]:
-    """Return p, epistemic variance and total entropy of some questions after one history."""
+def _next(bundle: Bundle, log: Log, history: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> _Said:
+    """Ask some questions after one history."""
     length = len(history)
     batch = log.batch(log.question[history][None], log.response[history][None])
     output = bundle.model(behind(batch, torch.from_numpy(log.question[rows]), length))
-    if isinstance(bundle.model, UKT) and isinstance(output.state, State) and output.state.loading is not None:
-        logit, loading = output.logit[:, length], output.state.loading[:, length]
-        found = decompose(*gaussian_nodes(logit.double().numpy(), loading.square().sum(-1).double().numpy()))
-        return found.p, found.variance, found.total
     p = output.p()[:, length].double().numpy()
     variance = None if output.variance is None else output.variance[:, length].double().numpy()
-    return p, variance, entropy(p)
+    aleatory = None
+    if isinstance(output.state, State) and output.state.loading is not None:
+        logit, loading = output.logit[:, length], output.state.loading[:, length]
+        nodes = gaussian_nodes(logit.double().numpy(), loading.square().sum(-1).double().numpy())
+        aleatory = decompose(*nodes).aleatory
+    return _Said(p, variance, entropy(p), aleatory)
