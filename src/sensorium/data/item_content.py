@@ -51,8 +51,10 @@ class ItemContent:
         return replace(self, added=_alone(items))
 
     def rows(self, items: Integers) -> Integers:
-        """Return where the content of items of the data set stands, int64 [n] -> int64 [n]."""
-        return items if self.row is None else self.row[items]
+        """Return where the content of items stands, int64 [n] -> int64 [n]: that of added ones behind all others."""
+        if self.row is None:
+            return items
+        return np.where(items < len(self.row), self.row[np.minimum(items, len(self.row) - 1)], items)
 
     def permuted(self, order: Integers) -> ItemContent:
         """Return the content with item i given that of item order[i]."""

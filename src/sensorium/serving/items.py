@@ -66,10 +66,11 @@ def add_items(run: str | Path | LoadedRun, file: str | Path) -> AddedItems:
     Args:
         run: A run's folder, or a loaded run, whose model reads features of items or encodes their raw content.
         file: Columns item_id, and the content that the encoders of the run read: title, description, image, ...
-            Paths of media are relative to the file's folder.
+            Paths of media are relative to the file's folder. Hidden states are stored of them where the model reads
+            such.
 
     Raises:
-        ConfigError: The model knows items by their ids alone, or reads what no encoder made, or stored hidden states.
+        ConfigError: The model knows items by their ids alone, or reads what no encoder made.
         DataError: The file cannot be read, lacks item_id or a column that is encoded, holds an id twice, or has no new
             item.
     """
@@ -213,11 +214,6 @@ def _features_to_make(run: LoadedRun) -> list[str]:
         ConfigError: It knows nothing of items but their ids, or what nothing here can make for new items.
     """
     name, names = run.config.model.name, features_read(run.model, run.view)
-    if len(encoder_towers(run.model)) > len(_raw_towers(run)):
-        raise ConfigError(
-            f"'{name}' of this run reads stored hidden states, and items are added to features and to raw content: "
-            "train it with tower: features or end_to_end to add items without training"
-        )
     if not names and not encoder_towers(run.model):
         raise ConfigError(f"'{name}' of this run knows items by their ids alone: it can say nothing about new ones")
     if run.config.data.permute_features:
@@ -246,13 +242,15 @@ def _usable(grown: Dataset, tower: EndToEndTower) -> int:
 
 
 def _encode(grown: Dataset, name: str, trained_on: Dataset) -> Dataset:
-    """Make one feature of the added items by what made it for the others."""
+    """Make one feature of the added items by what made it for the others, with hidden states where those have some."""
     info: FeatureInfo = trained_on.info.features[name]
     provenance: Mapping[str, Any] = info.provenance  # type: ignore[assignment]  # `_features_to_make` has looked
     if "fitted_on" not in provenance:
         chosen = {"name": provenance["encoder"], **provenance["config"]}
         layers = provenance.get("layers", "all")
-        options = Options(layers=layers if isinstance(layers, str) else tuple(layers))
+        options = Options(
+            layers=layers if isinstance(layers, str) else tuple(layers), tokens=provenance.get("pooling") == "none"
+        )
         made = encode(grown, chosen, fields=provenance["fields"], name=name, options=options)
         found: Mapping[str, Any] = made.info.features[name].provenance  # type: ignore[assignment]
         if found.get("weights_hash") != provenance.get("weights_hash"):

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import torch
 
-from sensorium.core.errors import ConfigError, DataError
+from sensorium.core.errors import DataError
 from sensorium.core.files import read_safetensors, write_text
 from sensorium.data.dataset import Dataset
 from sensorium.encoders.cache.job import Options
@@ -156,6 +156,42 @@ def test_a_run_on_stored_states_pins_them(place: Path, tmp_path: Path) -> None:
     info = Dataset.open(data.root).info.features["text"]
     assert done.result["data"]["features"]["text"]["digest"] == info.digest
     assert recommend(load_run(tmp_path / "run"), user="u7", k=5).answers[0].items
-    pl.DataFrame({"item_id": ["new"], "title": ["word"]}).write_csv(tmp_path / "new.csv")
-    with pytest.raises(ConfigError, match="reads stored hidden states"):
-        add_items(tmp_path / "run", tmp_path / "new.csv")
+
+
+@pytest.mark.usefixtures("no_pages")
+@pytest.mark.parametrize(("tower", "tokens"), [("states", False), ("id+states", False), ("states", True)])
+def test_states_of_an_item_that_came_later_are_stored_and_read(
+    place: Path, tmp_path: Path, tower: str, tokens: bool
+) -> None:
+    """Its vector is that of the item whose content it has, but for an id; nothing is stored of one without content."""
+    layers = (1,) if tokens else (1, 3)
+    data = encode(
+        world.write_catalogue(tmp_path / "data"),
+        world.component("text", place),
+        options=Options(workers=0, device="cpu", layers=layers, tokens=tokens),
+    )
+    model = {"tower": tower, "features": ["text"], "states": {"layers": list(layers)}}
+    run(run_config(tmp_path, model, epochs=1), out=tmp_path / "run")
+    with torch.no_grad():
+        own = load_run(tmp_path / "run").model
+        before, content = own.item_vectors(), (own.tower.content if tower == "id+states" else own.tower)
+        wanted = content(torch.arange(1, world.ITEMS + 1))
+    like, first, second = 11, tmp_path / "first.csv", tmp_path / "second.csv"
+    pl.DataFrame({"item_id": ["nothing", "other"], "title": ["", data.titles()[5]]}).write_csv(first)
+    pl.DataFrame({"item_id": ["new", "i03"], "title": [data.titles()[like], "known"]}).write_csv(second)
+    assert add_items(tmp_path / "run", first).with_content == {"text": 1}
+    held = with_added_items(load_run(tmp_path / "run"))  # somebody who reads the states meanwhile is not in the way
+    added = add_items(tmp_path / "run", second)
+    assert (added.added, added.known, added.total, added.with_content) == (1, 1, 3, {"text": 2})
+    grown = with_added_items(load_run(tmp_path / "run"))
+    with torch.no_grad():
+        now = grown.model.item_vectors()
+        assert torch.allclose(held.model.item_vectors(), now[: world.ITEMS + 2], atol=1e-3)
+    close = {"rtol": 1e-2, "atol": 2e-2}  # each cache has scales of its own for numbers of half precision
+    torch.testing.assert_close(now[: world.ITEMS], before, rtol=1e-4, atol=1e-5)
+    for place_of, whose in enumerate((world.BARE["text"], 5, like), start=world.ITEMS):
+        torch.testing.assert_close(now[place_of], wanted[whose], **close)
+    assert not torch.allclose(wanted[5], wanted[like], **close)
+    answer = recommend(tmp_path / "run", history=["i08", "i09"], k=2, only=[f"i{like:02}", "new"]).answers[0]
+    assert {item.item_id for item in answer.items} == {f"i{like:02}", "new"}
+    assert recommend(tmp_path / "run", history=["new"], k=3).answers[0].items

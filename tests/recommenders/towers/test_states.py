@@ -24,6 +24,7 @@ from . import world
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from sensorium.encoders.cache.joined import JoinedStates  # noqa: E402
 from sensorium.encoders.cache.states import StaleCache, open_states  # noqa: E402
 from sensorium.recommenders.sequential.sasrec import SASRec  # noqa: E402
 from sensorium.recommenders.towers.base import Tower  # noqa: E402
@@ -32,6 +33,7 @@ from sensorium.recommenders.towers.states import BoundaryTower, StatesConfig, St
 from sensorium.testing.histories import HISTORY_CHECKS, HistorySubject  # noqa: E402
 
 WIDTH = 8
+SHORT = Options(workers=0, device="cpu", layers=(1,), tokens=True)
 SHOWN = np.arange(world.ITEMS) < world.ITEMS - 1
 
 
@@ -157,6 +159,44 @@ def test_states_go_with_shuffled_items(encoded: Dataset) -> None:
     assert torch.equal(of_all(other), of_all(own)[torch.from_numpy(order)])
     with pytest.raises(DataError, match="content of the items that the tower 'text' reads"):
         other.load_state_dict(own.state_dict())
+
+
+def test_states_of_two_catalogues_are_read_as_one(encoded: Dataset, models: Path, tmp_path: Path) -> None:
+    """Whatever the order, with repetitions and padding; tokens of unequal length are padded with nothing."""
+    data = encode(
+        Dataset.open(encoded.root), world.component("text", models, max_tokens=9), name="short", options=SHORT
+    )
+    with open_states("tokens", dataset=encoded) as own, open_states("short", dataset=data) as short:
+        assert own.mask is not None
+        assert short.mask is not None
+        with pytest.raises(DataError, match=r"was not encoded as .* they differ in preprocessing.max_tokens"):
+            JoinedStates(own, short)
+        short.manifest["facts"] = own.manifest["facts"]
+        for first, second in ((own, short), (short, own)):
+            joined = JoinedStates(first, second)
+            asked = torch.tensor([world.ITEMS + 3, 2, 0, world.ITEMS + 3, 1, world.ITEMS + 1 + world.BARE["text"]])
+            states, present = joined.take(asked)
+            mask = joined.token_mask(asked)
+            assert present.tolist() == [True, True, False, True, True, False]
+            assert states.shape[:2] == mask.shape == (6, max(own.mask.shape[1], short.mask.shape[1]))
+            for place, (source, token) in enumerate([(second, 3), (first, 2), (first, 0), (second, 3), (first, 1)]):
+                wanted, its_mask = source.take([token])[0][0], source.token_mask([token])[0]
+                assert torch.equal(states[place, : len(wanted)], wanted)
+                assert torch.equal(mask[place, : len(its_mask)], its_mask)
+                assert not states[place, len(wanted) :].any()
+                assert not mask[place, len(its_mask) :].any()
+            with pytest.raises(DataError, match="tokens are 0 to"):
+                joined.take([joined.n_items + 1])
+        short.manifest["weights_hash"] = "other"
+        with pytest.raises(DataError, match="they differ in weights"):
+            JoinedStates(own, short)
+
+
+def test_added_items_have_their_own_content_beside_shuffled_ones(encoded: Dataset) -> None:
+    order = np.roll(np.arange(world.ITEMS), 5)
+    content = ItemContent.of(encoded).permuted(order)
+    asked = np.array([world.ITEMS, 0, world.ITEMS + 7, 9])
+    assert content.rows(asked).tolist() == [world.ITEMS, order[0], world.ITEMS + 7, order[9]]
 
 
 def test_what_cannot_be_read_is_said(encoded: Dataset, models: Path, tmp_path: Path) -> None:

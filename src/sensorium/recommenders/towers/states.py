@@ -21,6 +21,7 @@ from sensorium.core.config import Config, build
 from sensorium.core.errors import ConfigError
 from sensorium.core.files import digest
 from sensorium.data.item_content import ItemContent
+from sensorium.encoders.cache.joined import JoinedStates
 from sensorium.encoders.cache.keys import canonical
 from sensorium.encoders.cache.states import GROUP as ENCODERS
 from sensorium.encoders.cache.states import HiddenStates, Resident, open_states
@@ -31,6 +32,8 @@ from sensorium.encoders.tuning.tower import Tower as TunedEncoder
 from sensorium.nn.tokens import to_tokens
 from sensorium.recommenders.towers.base import Draw, Tower
 from sensorium.recommenders.towers.encoder import Activation, EncoderTower, Scaling
+
+States = HiddenStates | JoinedStates
 
 
 class StatesConfig(Config):
@@ -58,7 +61,7 @@ class StatesTower(EncoderTower):
     """A head over pooled states of one layer or several, which are concatenated."""
 
     def __init__(
-        self, states: HiddenStates, content: ItemContent, shown: npt.NDArray[np.bool_], width: int, draw: Draw,
+        self, states: States, content: ItemContent, shown: npt.NDArray[np.bool_], width: int, draw: Draw,
         config: StatesConfig, name: str,
     ) -> None:  # fmt: skip
         """Choose the layers.
@@ -108,7 +111,7 @@ class BoundaryTower(EncoderTower):
     """
 
     def __init__(
-        self, states: HiddenStates, content: ItemContent, shown: npt.NDArray[np.bool_], width: int, draw: Draw,
+        self, states: States, content: ItemContent, shown: npt.NDArray[np.bool_], width: int, draw: Draw,
         config: StatesConfig, name: str,
     ) -> None:  # fmt: skip
         """Load the encoder that made the states.
@@ -192,7 +195,10 @@ def states_tower(
     """
     if content is None:
         raise ConfigError("model.tower: states: the data of this model hold no stored states of items")
-    states = open_states(name, dataset=content.dataset, resident=config.resident)
+    own = open_states(name, dataset=content.dataset, resident=config.resident)
+    states: States = own
+    if content.added is not None:
+        states = JoinedStates(own, open_states(name, dataset=content.added, resident=config.resident))
     kind = StatesTower if states.mask is None else BoundaryTower
     return kind(states, content, shown, width, draw, config, name)
 
@@ -203,13 +209,13 @@ def _places(items: Tensor, content: ItemContent) -> Tensor:
     return to_tokens(torch.from_numpy(rows))
 
 
-def _identity(states: HiddenStates, content: ItemContent) -> tuple[str, str]:
+def _identity(states: States, content: ItemContent) -> tuple[str, str]:
     """Return what tells the weights that made states, and the content that they are of, from others."""
     row = "" if content.row is None else digest(content.row)
     return str(states.manifest["weights_hash"]), str(states.manifest["digest_sha256"]) + row
 
 
-def _reading(states: HiddenStates, layers: Sequence[int]) -> str:
+def _reading(states: States, layers: Sequence[int]) -> str:
     """Return which layers are read, and how they were made; not of which columns: another catalogue has its own."""
     facts = states.manifest["facts"]
     made = {key: value for key, value in facts["preprocessing"].items() if key != "fields"}
@@ -217,7 +223,7 @@ def _reading(states: HiddenStates, layers: Sequence[int]) -> str:
     return f"layers {', '.join(map(str, layers))} of {states.manifest['encoder']} {canonical({**of, **made})}"
 
 
-def _encoder_of(states: HiddenStates) -> FoundationEncoder:
+def _encoder_of(states: States) -> FoundationEncoder:
     name = states.manifest["encoder"]
     target = registry.get(ENCODERS, name)
     config = build(target.Config, states.manifest["config"], source=str(states.folder / "manifest.json"))
