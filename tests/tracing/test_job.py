@@ -254,7 +254,7 @@ def test_three_concepts_of_one_question_never_see_each_other(three_concepts: Tra
     leaky = run(config | {"protocol": "pykt-expanded"}, out=tmp_path / "leaky")
     readings = leaky.result["readings"]
     assert readings["kc_one_by_one"]["metrics"]["auc"] > 0.8  # two of three rows can be copied
-    assert abs(readings["question"]["metrics"]["auc"] - 0.5) < 0.03
+    assert abs(readings["question"]["metrics"]["auc"] - 0.5) < 0.02
     assert readings["question"]["n"] == fair.result["test"]["n"]
     assert leaky.result["leaky"]
     assert "contains the label" in leaky.result["notices"][0]
@@ -321,7 +321,7 @@ def test_comparison_pairs_folds_and_names_what_differs(few_learners: TracingData
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["bestlr", "bkt", "dkt", "sakt", "akt", "simplekt", "ukt"])
+@pytest.mark.parametrize("model", ["irt", "pfa", "bestlr", "bkt", "dkt", "sakt", "akt", "simplekt", "ukt"])
 def test_random_labels_on_real_data(model: str, shared_data: Path, sensorium_home: Path) -> None:
     """Fair coins for the answers of ASSISTments 2009: .50 ± .02 for every model."""
     if not (shared_data / "kt" / "assist2009_gervet").is_dir():

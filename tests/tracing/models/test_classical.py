@@ -186,6 +186,7 @@ def test_planted_parameters_are_recovered() -> None:
 
 
 def test_degenerate_skills_are_named() -> None:
+    """KT-5: where guess + slip reaches 1, mastery means nothing."""
     model, _, _ = fitted("bkt")
     assert isinstance(model, BKT)
     model.parameters_by_skill[2:4, 0] = 0.5

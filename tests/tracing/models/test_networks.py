@@ -134,7 +134,7 @@ def histories(responses: list[int]) -> TracingBatch:
 
 @pytest.mark.parametrize("name", [*NETWORKS, "bkt", "pfa", "bestlr"])
 def test_right_answers_raise_the_prediction(name: str) -> None:
-    """Ten right answers on a question against ten wrong ones, after training on usual data."""
+    """KT-5: ten right answers on a question against ten wrong ones, after training on usual data."""
     answers = tiny_answers(students=80)
     view = tracing_view(answers, np.arange(78), seed=0)
     cls = registry.get(GROUP, name)

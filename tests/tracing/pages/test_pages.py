@@ -30,7 +30,7 @@ def of_concept(bundle, number, response, count=10):
 
 @pytest.mark.parametrize("model", ["ukt", "simplekt", "dkt", "bestlr", "bkt"])
 def test_mastery_goes_the_right_way(make_run, ukt_run, model):
-    """One learner right ten times, another wrong ten times."""
+    """KT-5: one learner right ten times, another wrong ten times."""
     keys = {"dim": 16, "ema": 0.8} if model in ("simplekt", "dkt") else {}
     bundle = from_run(ukt_run if model == "ukt" else make_run(model, **keys, epochs=12))
     questions, right = of_concept(bundle, 2, 1)
