@@ -62,6 +62,13 @@ def report(
     model: Path = MODEL,
     student: str | None = typer.Option(None, "--student", metavar="ID", help="the learner of the page"),
     whole_class: bool = typer.Option(False, "--class", help="one page of the whole class instead of one learner"),
+    concepts: list[str] = typer.Option(
+        [],
+        "--concept",
+        metavar="ID",
+        help="id or name of a concept that the learner's page shows; may be repeated; default: those practised most, "
+        "and the weakest",
+    ),
     answers: Path | None = typer.Option(
         None, "--answers", metavar="FILE", help=f"{ANSWERS_HELP}; default: the run's test students"
     ),
@@ -90,6 +97,8 @@ def report(
         raise ConfigError("say whose page: --student ID, or --class")
     if whole_class and beside:
         raise ConfigError("--with makes the band of one learner's page: a class page has none of an ensemble")
+    if whole_class and concepts:
+        raise ConfigError("--concept chooses what one learner's page shows: a class page shows what it practised most")
     bundle = open_bundle(model)
     log = log_of_tested(model) if answers is None else read_log(answers, bundle)
     if whole_class:
@@ -97,10 +106,13 @@ def report(
     else:
         assert student is not None
         members = [open_bundle(path).model for path in beside]
-        found = report_on(bundle, log, student, members=members, seed=seed)
+        found = report_on(bundle, log, student, concepts=concepts, members=members, seed=seed)
         safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in student)
         files = write_learner_page(out or Path(f"learner-{safe}.html"), found, bundle, png=png)
-    say(f"{files[0]}: open it in any browser" + (f"; the plot alone: {files[1]}" if png else ""))
+    say(
+        f"{files[0]}: open it in any browser"
+        + (f"; the plot alone: {', '.join(str(file) for file in files[1:])}" if png else "")
+    )
 
 
 def export(

@@ -20,6 +20,7 @@ from sensorium.tracing.pages.classroom import class_report, write_class_page
 from sensorium.tracing.pages.learner import report_on, write_learner_page
 from sensorium.tracing.pages.log import make_log
 from sensorium.tracing.pages.mastery import SHRINK, concept_weights, learner, mastery
+from sensorium.tracing.pages.plots import class_map, mastery_over_time
 from sensorium.tracing.pages.suggestions import FELL, TARGET, candidates, suggest
 
 
@@ -205,6 +206,65 @@ def test_the_page_of_a_class_has_a_row_for_each_and_marks_the_least_evidence(bun
     assert "Weakest concepts" in html
 
 
+def test_a_concept_without_evidence_shows_what_others_had(bundle, log, tmp_path):
+    who = learner(log, "eve")  # two answers
+    practice = who.concepts_of(np.arange(2)).sum(axis=0)
+    never, practised = int(np.argmin(practice)), int(np.argmax(practice))
+    assert (practice[never], practice[practised] > 0) == (0, True)
+    named = [bundle.concept_ids[never], bundle.concept_names[practised]]
+    report = report_on(bundle, log, "eve", concepts=[*named, named[0]])
+    assert report.known.concept.tolist() == [never, practised]
+    without, within = mastery_over_time(report.known, report.names, report.who).axes[:2]
+    assert [set(line.get_ydata()) for line in without.lines] == [{bundle.population()[never]}]
+    assert not without.collections  # no band
+    assert len(within.lines) > 1
+    html = text_of(write_learner_page(tmp_path / "eve.html", report, bundle, png=False)[0])
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr><td class=.text.*?</tr>", html)]
+    assert rows[0].count("–") == 3  # now, band, at the start
+    assert "–" not in rows[1]
+    assert "never practised, it is all that is known" in html
+    with pytest.raises(DataError, match=r"knows no concept 'conceptt-1'.*did you mean 'concept-1'"):
+        report_on(bundle, log, "eve", concepts=["conceptt-1"])
+
+
+def test_the_map_of_a_class_is_grey_where_there_is_no_evidence(bundle, log):
+    report = class_report(bundle, log)
+    assert not report.known.all()
+    marked = report.marked.tolist()
+    args = (report.mean, report.practice, report.population, report.learners, report.concepts, marked)
+    own, others = class_map(*args).axes[0].images
+    assert np.array_equal(own.get_array().mask, ~report.known)
+    assert np.array_equal(others.get_array().mask, report.known)
+    shown = np.broadcast_to(report.population, report.mean.shape)[~report.known]
+    assert others.get_array().compressed() == pytest.approx(shown)
+    colours = others.get_cmap()(np.linspace(0, 1, 5))[:, :3]
+    assert np.ptp(colours, axis=1).max() < 0.06  # greys
+    name, mean = report.weakest[0]
+    place = report.concepts.index(name)
+    assert mean == pytest.approx(report.mean[report.known[:, place], place].mean())
+
+
+def test_every_learner_of_a_large_class_has_a_row_and_the_least_evidence_is_that_of_all(bundle, tmp_path):
+    names = [f"pupil{number:03d}" for number in range(130)]
+    counts = [1 if number >= 117 else 3 for number in range(130)]
+    table = pl.DataFrame(
+        [
+            {"student": name, "question": f"question-{(number + step) % 30}", "response": (number + step) % 2}
+            for number, (name, count) in enumerate(zip(names, counts, strict=True))
+            for step in range(count)
+        ]
+    )
+    report = class_report(bundle, make_log(table, bundle), most=2)
+    assert report.learners == names
+    assert np.flatnonzero(report.marked).tolist() == [*range(13), *range(117, 130)]  # a fifth, the first of equal ones
+    files = write_class_page(tmp_path / "class.html", report, bundle)
+    assert [file.name for file in files] == ["class.html", "class.png", "class-2.png", "class-3.png"]
+    html = text_of(files[0])
+    assert html.count("<svg") == 3
+    svg = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
+    assert all(name in svg and f"<td>{name}</td>" in html for name in names)
+
+
 def test_a_learner_that_is_not_there(bundle, log):
     with pytest.raises(DataError, match=r"no student 'adda'.*did you mean 'ada'"):
         report_on(bundle, log, "adda")
@@ -226,6 +286,10 @@ def test_the_commands(ukt_run, table, tmp_path, capsys, monkeypatch, learners):
     assert main(["trace", "report", "bundle", "--answers", "log.csv", "--student", "ada"]) == 0
     assert (tmp_path / "learner-ada.html").exists()
     assert (tmp_path / "learner-ada.png").exists()
+    named = ["--concept", "concept-1", "--concept", "concept-5", "--out", "two.html"]
+    assert main(["trace", "report", "bundle", "--answers", "log.csv", "--student", "ada", *named]) == 0
+    assert "concept-5" in (tmp_path / "two.html").read_text()
+    assert main(["trace", "report", "bundle", "--answers", "log.csv", "--class", *named]) == 2
     assert main(["trace", "report", str(ukt_run), "--class", "--no-png"]) == 0  # the run's own test students
     assert "student-" in (tmp_path / "class.html").read_text()
     assert main(["trace", "report", "bundle", "--class"]) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,13 @@ from sensorium.tracing.pages.log import OPEN, Log
 from sensorium.tracing.pages.mastery import learner, mastery
 from sensorium.tracing.pages.plots import class_map
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Floats = npt.NDArray[np.float64]
 
 MOST_CONCEPTS = 24
-MOST_LEARNERS = 60
+MOST_LEARNERS = 60  # rows of one map; a larger class has several
 LEAST = 0.2  # share of the learners that are marked
 
 
@@ -35,9 +39,9 @@ class ClassReport:
         mean: float64 [L, C'].
         width: float64 [L, C'] or None, width of the 80 % band.
         practice: int64 [L, C'], answers.
+        population: float64 [C'], share of right answers in training.
         answers: int64 [L], answers in all.
         marked: bool [L], whether a learner is among the fifth with least evidence.
-        left_out: Learners beyond those that fit a page.
     """
 
     learners: list[str]
@@ -45,14 +49,19 @@ class ClassReport:
     mean: Floats
     width: Floats | None
     practice: npt.NDArray[np.int64]
+    population: Floats
     answers: npt.NDArray[np.int64]
     marked: npt.NDArray[np.bool_]
-    left_out: int
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Where there is evidence, bool [L, C']: an answer of the learner to the concept."""
+        return self.practice > 0
 
     @property
     def weakest(self) -> list[tuple[str, float]]:
-        """Concepts by mean mastery of the class, the lowest first."""
-        mean = self.mean.mean(axis=0)
+        """Concepts by the mean mastery of those who practised them, the lowest first."""
+        mean = np.where(self.known, self.mean, 0.0).sum(axis=0) / self.known.sum(axis=0)
         return [(self.concepts[place], float(mean[place])) for place in np.argsort(mean, kind="stable")]
 
 
@@ -75,7 +84,7 @@ def class_report(
     names = [name for name in (students or log.students()) if name in answered or students]
     if not names:
         raise DataError("nobody in this class has answered anything yet")
-    shown = [learner(log, name) for name in names[:MOST_LEARNERS]]
+    shown = [learner(log, name) for name in names]
     counts = np.stack([who.concepts_of(np.arange(len(who.question))).sum(axis=0) for who in shown])
     order = np.argsort(-counts.sum(axis=0), kind="stable")
     concept = order[counts.sum(axis=0)[order] > 0][:most].astype(np.int64)
@@ -88,9 +97,9 @@ def class_report(
         np.stack([one.mean[-1] for one in found]),
         np.stack(widths) if widths else None,
         counts[:, concept].astype(np.int64),
+        bundle.population()[concept],
         answers,
         _least(answers),
-        len(names) - len(shown),
     )
 
 
@@ -103,43 +112,53 @@ def _least(answers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
 
 
 def write_class_page(path: str | Path, report: ClassReport, bundle: Bundle, *, png: bool = True) -> list[Path]:
-    """Write the page, and the heat map beside it as a PNG.
+    """Write the page, and its heat maps beside it as PNGs, of up to 60 learners each.
 
     Returns:
         The files.
     """
     page = Path(path)
-    marked = report.marked.tolist()
+    parts = np.array_split(np.arange(len(report.learners)), -(-len(report.learners) // MOST_LEARNERS))
     files = [page]
-    if png:
-        files.append(page.with_suffix(".png"))
-        with atomic_path(files[1]) as temporary:
-            class_map(report.mean, report.practice, report.learners, report.concepts, marked).savefig(
-                temporary, format="png", dpi=150
-            )
-    rows = [
-        {
-            "name": report.learners[row],
-            "answers": int(report.answers[row]),
-            "mean": f"{100 * report.mean[row].mean():.0f} %",
-            "weakest": report.concepts[int(np.argmin(report.mean[row]))],
-            "width": "" if report.width is None else f"{100 * report.width[row].mean():.0f} points",
-            "marked": marked[row],
-        }
-        for row in range(len(report.learners))
-    ]
+    for number, part in enumerate(parts if png else [], start=1):
+        files.append(page.with_name(f"{page.stem}{'' if number == 1 else f'-{number}'}.png"))
+        with atomic_path(files[-1]) as temporary:
+            _map(report, part).savefig(temporary, format="png", dpi=150)
+    described = "Mastery of each learner in each concept; stars mark the learners with the least evidence"
     write_page(
         page,
         "Class",
         "tracing/pages/templates/class.html",
-        plot=figure(
-            class_map(report.mean, report.practice, report.learners, report.concepts, marked),
-            description="Mastery of each learner in each concept; stars mark the learners with the least evidence",
-        ),
-        rows=rows,
+        plots=[figure(_map(report, part), description=described) for part in parts],
+        rows=[_row(report, row) for row in range(len(report.learners))],
         weakest=[{"name": name, "mean": f"{100 * mean:.0f} %"} for name, mean in report.weakest[:5]],
         has_band=report.width is not None,
-        left_out=report.left_out,
         note=calibration_note(bundle),
     )
     return files
+
+
+def _map(report: ClassReport, part: npt.NDArray[np.int64]) -> Figure:
+    """Draw the map of some learners."""
+    names = [report.learners[row] for row in part]
+    marked = report.marked[part].tolist()
+    return class_map(report.mean[part], report.practice[part], report.population, names, report.concepts, marked)
+
+
+def _row(report: ClassReport, row: int) -> dict[str, Any]:
+    """Return what the table says of a learner, from the concepts that they practised."""
+    known = np.flatnonzero(report.known[row])
+    mean, weakest, width = "–", "–", "–"
+    if len(known):
+        mean = f"{100 * report.mean[row, known].mean():.0f} %"
+        weakest = report.concepts[int(known[np.argmin(report.mean[row, known])])]
+    if len(known) and report.width is not None:
+        width = f"{100 * report.width[row, known].mean():.0f} points"
+    return {
+        "name": report.learners[row],
+        "answers": int(report.answers[row]),
+        "mean": mean,
+        "weakest": weakest,
+        "width": width,
+        "marked": bool(report.marked[row]),
+    }

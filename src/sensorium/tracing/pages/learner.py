@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sensorium.core.errors import DataError
 from sensorium.core.files import atomic_path
 from sensorium.core.pages import figure, write_page
+from sensorium.core.registry import did_you_mean
 from sensorium.tracing.base import Tracer
 from sensorium.tracing.evaluation.predicting import predict
 from sensorium.tracing.pages.bundle import Bundle
@@ -62,7 +64,14 @@ class LearnerReport:
 
 
 def report_on(
-    bundle: Bundle, log: Log, name: str, *, members: Sequence[Tracer] = (), most: int = MOST_CONCEPTS, seed: int = 0
+    bundle: Bundle,
+    log: Log,
+    name: str,
+    *,
+    concepts: Sequence[str] = (),
+    members: Sequence[Tracer] = (),
+    most: int = MOST_CONCEPTS,
+    seed: int = 0,
 ) -> LearnerReport:
     """Make the report of a learner.
 
@@ -70,15 +79,16 @@ def report_on(
         bundle: The tracer.
         log: Answers, those of the learner among them.
         name: The learner's external id.
+        concepts: Ids or names of the concepts that are shown, practised or not; none: chosen by `most`.
         members: Further models, which make an ensemble with the bundle's own.
         most: Concepts that are shown: the most practised, then the weakest.
         seed: Of the draws of the state.
 
     Raises:
-        DataError: There is no such learner, or no answer of theirs.
+        DataError: There is no such learner, no answer of theirs, or no such concept.
     """
     who = learner(log, name)
-    concept = _shown(bundle, who, most, members, seed)
+    concept = _named(bundle, concepts) if concepts else _shown(bundle, who, most, members, seed)
     known = mastery(bundle, who, concept, members=members, seed=seed)
     return LearnerReport(
         who,
@@ -87,6 +97,19 @@ def report_on(
         _surprises(bundle, who),
         suggest(bundle, who, known, members=members, seed=seed),
     )
+
+
+def _named(bundle: Bundle, concepts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return concepts by their ids or names; a name that several have means all of them."""
+    found: dict[int, None] = {}
+    for asked in concepts:
+        own = bundle.concept_number.get(asked)
+        numbers = [own] if own is not None else [n for n, name in enumerate(bundle.concept_names) if name == asked]
+        if not numbers:
+            near = did_you_mean(asked, [*bundle.concept_ids, *bundle.concept_names])
+            raise DataError(f"the model knows no concept '{asked}'{near}")
+        found |= dict.fromkeys(numbers)
+    return np.array(list(found), dtype=np.int64)
 
 
 def _shown(bundle: Bundle, who: Learner, most: int, members: Sequence[Tracer], seed: int) -> npt.NDArray[np.int64]:
@@ -142,6 +165,7 @@ def write_learner_page(path: str | Path, report: LearnerReport, bundle: Bundle, 
         has_band=known.low is not None,
         reach=bundle.reach if bundle.reach is not None and len(who.question) > bundle.reach else None,
         concepts=_concept_rows(report),
+        without_evidence=bool((known.practice == 0).any()),
         surprises=report.surprises,
         suggestions=report.suggestions,
         can_probe=known.low is not None,
@@ -153,30 +177,29 @@ def write_learner_page(path: str | Path, report: LearnerReport, bundle: Bundle, 
 
 def _cards(report: LearnerReport) -> list[dict[str, str]]:
     who, known = report.who, report.known
-    best = int(np.argmax(known.mean[-1]))
+    now = np.where(known.practice > 0, known.mean[-1], -1.0)
+    best = report.names[int(np.argmax(now))] if known.practice.any() else "none yet"
     return [
         {"name": "answers", "value": f"{len(who.question)}"},
         {"name": "right", "value": f"{100 * who.response.mean():.0f} %"},
         {"name": "concepts practised", "value": f"{int((who.concepts_of(np.arange(len(who.question))).any(0)).sum())}"},
-        {"name": "strongest of those shown", "value": report.names[best]},
+        {"name": "strongest of those shown", "value": best},
     ]
 
 
 def _concept_rows(report: LearnerReport) -> list[dict[str, Any]]:
-    known = report.known
-    return [
-        {
-            "name": report.names[place],
-            "now": f"{100 * known.mean[-1, place]:.0f} %",
-            "band": ""
-            if known.low is None or known.high is None
-            else f"{100 * known.low[-1, place]:.0f}–{100 * known.high[-1, place]:.0f} %",
-            "start": f"{100 * known.mean[0, place]:.0f} %",
-            "practice": int(known.practice[place]),
-            "others": f"{100 * known.population[place]:.0f} %",
-        }
-        for place in range(len(report.names))
-    ]
+    """Return what the table says of each concept; of one without evidence only what others had."""
+    known, rows = report.known, []
+    for place, name in enumerate(report.names):
+        practice = int(known.practice[place])
+        row = {"name": name, "practice": practice, "others": f"{100 * known.population[place]:.0f} %"}
+        now, start, band = "–", "–", "–"
+        if practice:
+            now, start = (f"{100 * known.mean[at, place]:.0f} %" for at in (-1, 0))
+        if practice and known.low is not None and known.high is not None:
+            band = f"{100 * known.low[-1, place]:.0f}–{100 * known.high[-1, place]:.0f} %"
+        rows.append(row | {"now": now, "start": start, "band": band})
+    return rows
 
 
 def calibration_note(bundle: Bundle) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RIGHT, WRONG, LINE, GREY = "#009e73", "#d55e00", "#0072b2", "#9aa3ad"
+_GREYS = ("#a2a8ae", "#f0f1f3")
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9.0,
@@ -65,28 +66,37 @@ def mastery_over_time(known: Mastery, names: Sequence[str], who: Learner) -> Fig
 def class_map(
     mean: npt.NDArray[np.float64],
     practice: npt.NDArray[np.integer],
+    population: npt.NDArray[np.float64],
     learners: Sequence[str],
     concepts: Sequence[str],
     marked: Sequence[bool],
 ) -> Figure:
-    """Draw mastery by learner and concept: a dot where there is no answer yet, a star by those with least evidence.
+    """Draw mastery by learner and concept, with a star by those with least evidence.
+
+    A cell without an answer is grey and has a dot: it shows what learners in training had on average.
 
     Args:
         mean: float64 [L, C'].
         practice: int [L, C'].
+        population: float64 [C'].
         learners: L names, from the top.
         concepts: C' names.
         marked: L flags.
     """
     import matplotlib as mpl
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
         width, height = 2.2 + 0.42 * len(concepts), 1.9 + 0.22 * len(learners)
         figure = Figure(figsize=(max(width, 4.6), max(height, 2.6)), layout="constrained")
         axes = figure.subplots()
-        picture = axes.imshow(mean, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        row, column = np.nonzero(practice == 0)
+        known = practice > 0
+        picture = axes.imshow(np.ma.masked_array(mean, ~known), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        others = np.ma.masked_array(np.broadcast_to(population, mean.shape), known)
+        greys = LinearSegmentedColormap.from_list("population", _GREYS)
+        axes.imshow(others, cmap=greys, vmin=0, vmax=1, aspect="auto")
+        row, column = np.nonzero(~known)
         axes.plot(column, row, ".", color="white", markersize=4, markeredgecolor="#39424d", markeredgewidth=0.4)
         labels = [
             f"★ {_short(name, 22)}" if flag else _short(name, 22) for name, flag in zip(learners, marked, strict=True)
