@@ -176,6 +176,25 @@ def test_a_page_without_a_band_says_so(make_run, table, tmp_path):
     assert not (tmp_path / "x.png").exists()
 
 
+def test_a_band_that_is_too_narrow_says_so(make_run, bundle, log, table, tmp_path):
+    """A band of blocks of five answers holds .56 of the truth where it says .80 (acceptance asks .70 to .90)."""
+    told = "narrower than it says: this model learned its doubt from blocks of 5 answers"
+    pages = {}
+    for name, model, keys in [
+        ("wide", "ukt-report", {}), ("none", "ukt", {"joint": 0.0}), ("point", "ukt-point", {})
+    ]:  # fmt: skip
+        other = from_run(make_run(model, epochs=1, dim=8, heads=2, hidden=8, **keys))
+        report = report_on(other, make_log(table, other), "eve")
+        pages[name] = text_of(write_learner_page(tmp_path / f"{name}.html", report, other, png=False)[0])
+    report = report_on(bundle, log, "eve")
+    assert told in text_of(write_learner_page(tmp_path / "eve.html", report, bundle, png=False)[0])
+    assert "narrower" not in pages["wide"]
+    assert "The light band holds 80 %" in pages["wide"]
+    assert "trained without the joint loss" in pages["none"]
+    assert "There is no band" in pages["point"]
+    assert not report_on(bundle, log, "eve", members=[bundle.model]).caution  # an ensemble's band is another
+
+
 def test_surprises_are_answers_against_nine_in_ten(bundle, log):
     who = learner(log, "ben")
     report = report_on(bundle, log, "ben")

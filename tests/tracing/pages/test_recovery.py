@@ -23,7 +23,7 @@ def test_mastery_is_recovered_and_its_band_is_no_decoration(tmp_path):
         "kind": "trace",
         "data": {"dataset": str(data.root)},
         # ten answers at once hold pairs on one concept, which is what the doubt about one concept is learned from
-        "model": {"name": "ukt", "dim": 32, "heads": 2, "hidden": 64, "block": 10, "draws": 32},
+        "model": {"name": "ukt-report", "dim": 32, "heads": 2, "hidden": 64},
         "training": {"epochs": 15, "device": "cpu", "optimizer": {"lr": 2e-3}},
         "draws": 100,
     }
