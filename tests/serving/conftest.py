@@ -71,3 +71,50 @@ def runs(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 def loaded(runs: dict[str, Path]) -> dict[str, LoadedRun]:
     """The same runs, opened once."""
     return {name: load_run(path) for name, path in runs.items()}
+
+
+LOG_USERS, LOG_ITEMS, LONG_AGO = 30, 16, 15
+
+
+@pytest.fixture(scope="session")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Sequences of 8 to 12 items, some of which stand again; item LONG_AGO is nowhere but at their beginning."""
+    draw = np.random.default_rng(2)
+    lists = [[LONG_AGO, *draw.integers(LONG_AGO, size=draw.integers(7, 12))] for _ in range(LOG_USERS)]
+    lists[0][0] = 0  # whoever did not begin with it may be recommended it
+    rows = [(user, int(item), place) for user, items in enumerate(lists) for place, item in enumerate(items)]
+    out = tmp_path_factory.mktemp("data") / "log"
+    with new_folder(out) as folder:
+        write_tables(
+            folder,
+            name="log",
+            source=Source(reader="test"),
+            interactions=pl.DataFrame(
+                rows, schema={"user": pl.Int32, "item": pl.Int32, "order": pl.Int64}, orient="row"
+            ),
+            items=pl.DataFrame(
+                {"item": np.arange(LOG_ITEMS, dtype=np.int32), "item_id": [f"i{item:02d}" for item in range(LOG_ITEMS)]}
+            ),
+            users=pl.DataFrame(
+                {"user": np.arange(LOG_USERS, dtype=np.int32), "user_id": [f"u{user:02d}" for user in range(LOG_USERS)]}
+            ),
+        )
+    return Dataset.open(out)
+
+
+@pytest.fixture(scope="session", params=["window", "full"])
+def cut_run(log: Dataset, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose split leaves the last rows of each user only, fewer than its model reads; `history` either way."""
+    config = {
+        "data": {"dataset": str(log.root), "split": {"name": "leave_last_out", "max_len": 3}},
+        "model": {"name": "sasrec", "dim": 8, "length": 10},
+        "training": {"epochs": 1, "device": "cpu"},
+        "evaluation": {
+            "ks": [5, LOG_ITEMS],
+            "metrics": ["hit_rate", "ndcg"],
+            "history": request.param,
+            "repeat_policy": "mask",
+        },
+        "selection": "hit_rate@5",
+    }
+    return run(config, out=tmp_path_factory.mktemp("runs") / request.param).path

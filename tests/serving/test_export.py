@@ -14,7 +14,7 @@ from sensorium.serving import export
 from sensorium.serving.export import recommend_all
 from sensorium.serving.recommend import recommend
 
-from .conftest import MODELS
+from .conftest import LOG_ITEMS, MODELS
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -44,6 +44,12 @@ def test_its_lists_evaluate_to_the_numbers_of_the_run(
     assert found.n == len(own)
     for metric in ("recall@3", "recall@5"):
         assert found.summary[metric] == pytest.approx(own[metric].mean(), abs=1e-9)
+
+
+def test_as_evaluated_is_the_file_of_the_run_where_rows_are_cut(cut_run: Path, tmp_path: Path):
+    """Items that only rows beyond `max_len` hold did not compete at the test."""
+    recommend_all(cut_run, tmp_path / "lists.parquet", k=LOG_ITEMS, as_evaluated=True, block=7)
+    assert pl.read_parquet(tmp_path / "lists.parquet").equals(pl.read_parquet(cut_run / "lists.parquet"))
 
 
 def test_a_killed_export_goes_on(loaded: dict[str, LoadedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

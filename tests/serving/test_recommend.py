@@ -10,7 +10,7 @@ import torch
 
 from sensorium.core.errors import ConfigError, DataError, RunError
 from sensorium.data.splits import TRAIN
-from sensorium.experiments.loading import LoadedRun
+from sensorium.experiments.loading import LoadedRun, load_run
 from sensorium.experiments.run import run
 from sensorium.serving.recommend import (
     NOTHING_LEFT,
@@ -21,7 +21,7 @@ from sensorium.serving.recommend import (
     score,
 )
 
-from .conftest import MODELS, N_ITEMS, rows_of_users
+from .conftest import LOG_ITEMS, LONG_AGO, MODELS, N_ITEMS, rows_of_users
 
 
 def ids(answer: Answer) -> list[str]:
@@ -81,6 +81,23 @@ def test_as_evaluated_gives_the_lists_of_the_test(runs: dict[str, Path], loaded:
         own = lists.filter(pl.col("user_id") == answer.user_id).sort("rank")
         assert ids(answer) == own["item_id"].to_list()
         assert [item.score for item in answer.items] == own["score"].to_list()
+
+
+def test_items_beyond_the_last_rows_are_in_no_list_of_the_test(cut_run: Path):
+    """What only older rows than `max_len` hold did not compete; it is recommended, but not as it was evaluated."""
+    loaded = load_run(cut_run)
+    own = pl.read_parquet(cut_run / "lists.parquet").sort("rank")
+    found = recommend(loaded, users=loaded.dataset.user_ids().to_list(), k=LOG_ITEMS, as_evaluated=True).answers
+    for answer in found:
+        lists = own.filter(pl.col("user_id") == answer.user_id)
+        assert ids(answer) == lists["item_id"].to_list()
+        assert [item.score for item in answer.items] == lists["score"].to_list()
+        assert answer.available == len(lists)
+    old = f"i{LONG_AGO:02d}"
+    (as_it_is,) = recommend(loaded, user="u00", k=LOG_ITEMS).answers
+    assert old in ids(as_it_is)
+    (wanted,) = recommend(loaded, user="u00", k=5, only=[old], as_evaluated=True).answers
+    assert wanted.note == NOTHING_LEFT
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -154,8 +171,6 @@ def test_users_without_train_rows_are_labelled(shop, tmp_path: Path):
 
 
 def load_train_users(path: Path) -> np.ndarray:
-    from sensorium.experiments.loading import load_run
-
     return load_run(path).view.user
 
 

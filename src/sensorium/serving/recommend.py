@@ -248,11 +248,17 @@ def ranked_lists(
     competing: npt.NDArray[np.bool_] | None,
     as_evaluated: bool = False,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], Integers]:
-    """Rank for user numbers int64 [n]; models that a history asks read what the test did only if `as_evaluated`.
+    """Rank for user numbers int64 [n].
+
+    Only if `as_evaluated` a model that a history asks reads what the test did, and only the items compete that competed
+    there.
 
     Returns:
         items int32 [n, k] (-1 = none), scores float32 [n, k], and how many items remain for each user, int64 [n].
     """
+    tested = run.split.candidates if as_evaluated else None
+    if tested is not None:
+        competing = tested if competing is None else competing & tested
     task = list_task(run.dataset.n_items, users, seen.of(users), competing)
     order = catalogue_order(run.dataset.n_items, run.config.evaluation.tie_seed)
     ranked = rank(scorer_of(run, as_evaluated), task, k=k, tie_order=order)
@@ -262,12 +268,14 @@ def ranked_lists(
 def scorer_of(run: LoadedRun, as_evaluated: bool = False) -> Scorer:
     """Return who is asked by user number: the model, or the model with everybody's history.
 
-    A history is all that the data set holds of a user, or, as it was evaluated, what came before the test.
+    A history is all that the data set holds of a user, or, as it was evaluated, what came before the test: under
+    `evaluation.history: window` without the rows beyond the split's `max_len`.
     """
     if run.model.query_kind != "history":
         return run.model
     if as_evaluated:
-        store = sequences(run.dataset, run.split, [TRAIN, VALID, KNOWN])
+        beyond = [KNOWN] if run.config.evaluation.history == "full" else []
+        store = sequences(run.dataset, run.split, [TRAIN, VALID, *beyond])
     else:
         store = everything(run.dataset, run.split.seed, min_rating=run.config.data.min_rating)
     return HistoryScorer(run.model, Histories.of_users(store))
