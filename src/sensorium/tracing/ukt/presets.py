@@ -44,6 +44,22 @@ class UKTRobust(UKT):
     )
 
 
+class ReportConfig(UKTConfig):
+    """UKT whose doubt about one concept is learned too: blocks so long that they hold several answers to it."""
+
+    block: int = Field(10, ge=1, description="answers that are predicted together, from what came before them")
+    draws: int = Field(32, ge=1, description="draws of the state in the joint loss")
+
+
+class UKTReport(UKT):
+    """For learners' pages: its band of mastery holds about what it says."""
+
+    Config = ReportConfig
+    info: ClassVar[TracerInfo] = TracerInfo(
+        summary="UKT with blocks of ten: for the band on learners' pages", citation=_CITATION
+    )
+
+
 class ReleasedConfig(UKTConfig):
     """What the released code does, option by option, on one row per question."""
 
