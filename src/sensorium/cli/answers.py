@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,19 +132,35 @@ def evaluate(
     lists: Path = typer.Argument(
         ..., metavar="LISTS", help="Parquet, CSV, TSV or JSONL: user_id, item_id, rank or score"
     ),
-    data: str = typer.Option(..., "--data", metavar="DATASET", help="whose ids the lists use"),
-    split: str = typer.Option(..., "--split", metavar="SPLIT", help="its name, or '{name: cold_items, ratio: 0.1}'"),
-    seed: int = typer.Option(0, "--seed", help="seed of the split"),
+    run: Path | None = typer.Option(
+        None, "--run", metavar="RUN", help="the run whose lists they are: it says all that is not said here"
+    ),
+    data: str | None = typer.Option(None, "--data", metavar="DATASET", help="whose ids the lists use"),
+    split: str | None = typer.Option(
+        None, "--split", metavar="SPLIT", help="its name, or '{name: cold_items, ratio: 0.1}'"
+    ),
+    seed: int | None = typer.Option(None, "--seed", help="seed of the split; else 0"),
     part: str = typer.Option("test", "--part", help="test or valid"),
-    k: list[int] = typer.Option([5, 10, 20, 50], "-k", help="list length; may be repeated"),
-    metric: list[str] = typer.Option(["recall", "ndcg"], "--metric", "-m", help="may be repeated"),
-    mask: str = typer.Option("train", "--mask", help="train or train+valid: what the lists may leave out"),
-    tie_seed: int = typer.Option(0, "--tie-seed", help="seed of the order of equal scores"),
+    k: list[int] = typer.Option([], "-k", help="list length; may be repeated; else 5, 10, 20, 50"),
+    metric: list[str] = typer.Option([], "--metric", "-m", help="may be repeated; else recall, ndcg"),
+    mask: str | None = typer.Option(
+        None, "--mask", help="train or train+valid: what the lists may leave out; else train"
+    ),
+    history: str | None = typer.Option(
+        None, "--history", help="of lists that histories asked for: full or window, what of them is masked"
+    ),
+    repeat_policy: str | None = typer.Option(
+        None, "--repeat-policy", help="drop, mask or free: targets that the history holds already; else drop"
+    ),
+    repeats: str | None = typer.Option(
+        None, "--repeats", help="first or all: which rows count of a pair that stands again; else all with --history"
+    ),
+    tie_seed: int | None = typer.Option(None, "--tie-seed", help="seed of the order of equal scores; else 0"),
     min_rating: float | None = typer.Option(None, "--min-rating", help="rows rated lower are no positives"),
 ) -> None:
     """Measure any system's lists on a split.
 
-    Of a run's own lists.parquet it gives the run's own numbers.
+    Of a run's own lists.parquet it gives the run's own numbers; other lists need --data and --split, or --run.
 
     In Python: sensorium.experiments.evaluating.evaluate("lists.parquet", "lfm2k", "column", ks=[20]).
     """
@@ -153,23 +170,32 @@ def evaluate(
     result = measure(
         lists,
         data,
-        read_value(split),
-        ks=k,
-        metrics=metric,
+        None if split is None else read_value(split),
+        run=run,
+        ks=k or None,
+        metrics=metric or None,
         part=one_of("--part", part, ("test", "valid")),  # type: ignore[arg-type]
-        mask=one_of("--mask", mask, ("train", "train+valid")),  # type: ignore[arg-type]
+        mask=_one_if_said("--mask", mask, ("train", "train+valid")),  # type: ignore[arg-type]
+        history=_one_if_said("--history", history, ("full", "window")),  # type: ignore[arg-type]
+        repeat_policy=_one_if_said("--repeat-policy", repeat_policy, ("drop", "mask", "free")),  # type: ignore[arg-type]
+        repeats=_one_if_said("--repeats", repeats, ("first", "all")),  # type: ignore[arg-type]
         split_seed=seed,
         min_rating=min_rating,
         tie_seed=tie_seed,
     )
-    bounds = mean_intervals(result.per_query)
+    bounds = mean_intervals(result.per_query, owner=result.owner)
     rows = [
         [name, f"{value:.6f}", f"[{bounds[name].low:.4f}, {bounds[name].high:.4f}]" if name in bounds else ""]
         for name, value in result.summary.items()
     ]
+    whom = "users" if result.owner is None else "targets in turn"
     show_table(
-        ["metric", "mean", "95 % interval"], rows, numbers=("mean",), title=f"{lists}: {result.n:,} {part} users"
+        ["metric", "mean", "95 % interval"], rows, numbers=("mean",), title=f"{lists}: {result.n:,} {part} {whom}"
     )
     for kind, count in {**result.excluded, **result.counts}.items():
         if count:
             say(f"{kind.replace('_', ' ')}: {count:,}")
+
+
+def _one_if_said(option: str, value: str | None, known: Sequence[str]) -> str | None:
+    return None if value is None else one_of(option, value, known)

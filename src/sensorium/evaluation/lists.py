@@ -1,10 +1,11 @@
 """Any system's lists on a data set's split, by external ids, measured exactly as the project's own.
 
 A file has one row per recommended item: a user id, an item id, and the item's `rank` (1 or 0 first) or a `score`
-(larger is better; equal scores are ordered by the permutation that orders them for every model). Lists are measured as
-they are: an item that the catalogue does not know, or that the split's mask holds, keeps its place as a miss and is
-counted. A user of the split without a list scores 0, a user without a row in the part is left out; both are counted
-(cases CS-6, EV-5). What can't be measured honestly is refused.
+(larger is better; equal scores are ordered by the permutation that orders them for every model). Where a split asks a
+user several times, `turn` numbers the user's lists from 1, the oldest target first. Lists are measured as they are: an
+item that the catalogue does not know, or that the split's mask holds, keeps its place as a miss and is counted. A user
+of the split without a list scores 0, a user without a row in the part is left out; both are counted (cases CS-6, EV-5).
+What can't be measured honestly is refused.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def evaluate_lists(
     metrics: Sequence[str],
     part: Literal["valid", "test"] = "test",
     mask: Literal["train", "train+valid"] = "train",
+    task: RankingTask | None = None,
+    item_count: Integers | None = None,
     tie_seed: int = 0,
     user: str = "user_id",
     item: str = "item_id",
@@ -54,13 +57,16 @@ def evaluate_lists(
 
     Args:
         lists: One row per recommended item, with the columns `user`, `item` and `rank` or `score` (rank decides if both
-            are there).
+            are there), and `turn` where the task asks a user several times.
         dataset: Whose ids the lists use.
         split: The split whose part holds the right answers.
         ks: The list lengths.
         metrics: Names of registered metrics.
-        part: Which rows are the right answers.
-        mask: What the system was allowed to leave out: targets in it are unreachable, entries in it are counted.
+        part: Which rows are the right answers, where no task is given.
+        mask: What the system was allowed to leave out, where no task is given: targets in it are unreachable, entries
+            in it are counted.
+        task: What was asked: histories, for example (`histories.history_task`).
+        item_count: int64 [I], train users of each item; None counts the train rows of the split.
         tie_seed: Seed of the permutation that orders equal scores.
         user: Name of the column of user ids.
         item: Name of the column of item ids.
@@ -70,8 +76,10 @@ def evaluate_lists(
             user of the split.
     """
     source = "the lists" if isinstance(lists, pl.DataFrame) else Path(lists).name
-    table = _checked(lists if isinstance(lists, pl.DataFrame) else _read(Path(lists)), source, user, item)
-    task = ranking_task(split, part, mask=mask)
+    if task is None:
+        task = ranking_task(split, part, mask=mask, candidates=getattr(split, "candidates", None))
+    given = lists if isinstance(lists, pl.DataFrame) else _read(Path(lists))
+    table = _checked(given, source, user, item, in_turn=task.owner is not None)
     order = catalogue_order(split.n_items, tie_seed)
     entries, counts = _dense(table, dataset, task)
     if not len(entries):
@@ -98,19 +106,21 @@ def evaluate_lists(
     scores = None
     if by == "score":  # one place more than asked for, where there is one, shows a tie at the cut
         scores = _table(row, place, entries["score"].to_numpy(), len(task), max(k, min(longest, k + 1)), -np.inf)
-    train = split.part(TRAIN)
+    if item_count is None:
+        item_count = np.bincount(split.part(TRAIN).item, minlength=split.n_items).astype(np.int64)
+    masked = task.rules.get("masked", "nothing")
     return measure(
         task,
         items,
         ks=ks,
         metrics=metrics,
         scores=scores,
-        item_count=np.bincount(train.item, minlength=split.n_items).astype(np.int64),
+        item_count=item_count,
         n_users=split.n_users,
         rules={
             "ranking": f"lists from {source}, by {by}, measured as they are",
             "ties": f"equal scores in the order of one permutation of the catalogue, tie_seed {tie_seed}",
-            "masked": f"entries in the user's {mask.replace('+', ' and ')} rows count as misses",
+            "masked": masked if masked == "nothing" else f"entries in {masked} count as misses",
         },
         counts=counts,
     )
@@ -133,15 +143,18 @@ def _read(path: Path) -> pl.DataFrame:
     raise DataError(f"{path}: lists are read from .parquet, .csv, .tsv, .jsonl or .ndjson files")
 
 
-def _checked(table: pl.DataFrame, source: str, user: str, item: str) -> pl.DataFrame:
-    """Return columns user, item (text) and rank (int64) or score (float64), every entry there and once.
+def _checked(table: pl.DataFrame, source: str, user: str, item: str, *, in_turn: bool) -> pl.DataFrame:
+    """Return columns user, item (text), turn (int64) and rank (int64) or score (float64), every entry there and once.
 
-    Rows are counted from 1 in messages, a header apart.
+    Without `in_turn` all lists are a user's first. Rows are counted from 1 in messages, a header apart.
     """
-    for name in (user, item):
+    for name in (user, item, *(["turn"] if in_turn else [])):
         if name not in table.columns:
             known = ", ".join(table.columns) or "none"
-            raise DataError(f"{source} has no column '{name}'{did_you_mean(name, table.columns)} (columns: {known})")
+            why = "; it numbers the lists of a user, whom this split asks several times" if name == "turn" else ""
+            raise DataError(
+                f"{source} has no column '{name}'{did_you_mean(name, table.columns)} (columns: {known}){why}"
+            )
     by = next((name for name in ("rank", "score") if name in table.columns), None)
     if by is None:
         raise DataError(f"{source} has neither 'rank' nor 'score' (columns: {', '.join(table.columns)})")
@@ -153,28 +166,30 @@ def _checked(table: pl.DataFrame, source: str, user: str, item: str) -> pl.DataF
     checked = table.select(
         pl.col(user).cast(pl.String).alias("user"),
         pl.col(item).cast(pl.String).alias("item"),
+        _number(table, "turn", source) if in_turn else pl.lit(1, pl.Int64).alias("turn"),
         _number(table, by, source),
     )
     _refuse_first(checked["user"].is_null() | (checked["user"] == ""), source, lambda _: f"no {user}")
     _refuse_first(checked["item"].is_null() | (checked["item"] == ""), source, lambda _: f"no {item}")
     if by == "score":
         _refuse_first(~checked["score"].is_finite(), source, lambda row: f"the score is {checked['score'][row]}")
-    again = ~checked.select(pl.struct("user", "item").is_first_distinct()).to_series()
+    again = ~checked.select(pl.struct("user", "turn", "item").is_first_distinct()).to_series()
+    why = "; this split asks each user once, not in turn" if "turn" in table.columns and not in_turn else ""
     _refuse_first(
         again,
         source,
-        lambda row: "item '{1}' stands twice in the list of user '{0}': keep one".format(*checked.row(row)),
+        lambda row: "item '{1}' stands twice in the list of user '{0}': keep one".format(*checked.row(row)) + why,
     )
     return checked
 
 
 def _number(table: pl.DataFrame, name: str, source: str) -> pl.Series:
-    """Return the rank or score column as numbers."""
-    kind = pl.Int64() if name == "rank" else pl.Float64()
-    column = table[name].cast(kind, strict=False)
-    if name == "rank" and table[name].dtype.is_float():
+    """Return the column of ranks, turns or scores as numbers."""
+    whole = name != "score"
+    column = table[name].cast(pl.Int64() if whole else pl.Float64(), strict=False)
+    if whole and table[name].dtype.is_float():
         column = column.set(column.cast(pl.Float64) != table[name], None)
-    what = "a whole number" if name == "rank" else "a number"
+    what = "a whole number" if whole else "a number"
     _refuse_first(column.is_null(), source, lambda row: f"{name} '{table[name][row]}' is not {what}")
     return column
 
@@ -186,24 +201,27 @@ def _refuse_first(wrong: pl.Series, source: str, what: Callable[[int], str]) -> 
 
 
 def _dense(table: pl.DataFrame, dataset: Names, task: RankingTask) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Return the entries of the task's users (columns user, row, dense item, rank or score), and the counts."""
+    """Return the entries of the task's lists (columns user, row, dense item, rank or score), and the counts."""
     users, items = table["user"].unique(), table["item"].unique()
     user_code = dataset.users_of(users.to_list())
     item_code = dataset.items_of(items.to_list())
-    place = np.minimum(np.searchsorted(task.query, user_code), len(task) - 1)
-    asked = (user_code >= 0) & (task.query[place] == user_code)
-    known = pl.DataFrame({"user": users, "row": np.where(asked, place, -1), "known": user_code >= 0})
-    joined = table.join(known, on="user", how="left", maintain_order="left").join(
+    known = pl.DataFrame({"user": users, "code": user_code})
+    lists = table.select("user", "turn").unique(maintain_order=True).join(known, on="user", maintain_order="left")
+    code, turn = (lists[name].to_numpy() for name in ("code", "turn"))
+    first, end = (np.searchsorted(task.users, code, side=side) for side in ("left", "right"))
+    asked = (turn >= 1) & (turn <= end - first)
+    lists = lists.with_columns(row=np.where(asked, first + turn - 1, -1))
+    joined = table.join(lists, on=["user", "turn"], how="left", maintain_order="left").join(
         pl.DataFrame({"item": items, "dense": item_code}), on="item", how="left", maintain_order="left"
     )
     counts = {
         "unknown_users": int((user_code < 0).sum()),
         "unknown_items": int((item_code < 0).sum()),
-        "entries_of_unknown_users": int((~joined["known"]).sum()),
+        "entries_of_unknown_users": int((joined["code"] < 0).sum()),
         "entries_of_unknown_items": int((joined["dense"] < 0).sum()),
-        "lists_of_users_without_targets": int(((user_code >= 0) & ~asked).sum()),
+        "lists_of_users_without_targets": int(((code >= 0) & ~asked).sum()),
     }
-    entries = joined.filter(pl.col("row") >= 0).drop("item", "known").rename({"dense": "item"})
+    entries = joined.filter(pl.col("row") >= 0).drop("item", "code", "turn").rename({"dense": "item"})
     return entries, counts
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sensorium.core.errors import DataError
-from sensorium.data.splits import TEST, TRAIN, VALID
+from sensorium.data.splits import TEST, TRAIN, VALID, Split
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -118,6 +118,11 @@ class SplitLike(Protocol):
 
     def part(self, label: int, /) -> RowsLike:
         """Return the rows with one label."""
+
+
+def asks_users_often(split: Split) -> bool:
+    """Whether a split asks for several rows of a user in turn: every model then answers each after its own history."""
+    return split.in_turn and int(split.config.get("targets_per_user", 1)) > 1
 
 
 def ranking_task(

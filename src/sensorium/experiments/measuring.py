@@ -12,7 +12,6 @@ import numpy.typing as npt
 from sensorium.core.rundir import RunDirectory
 from sensorium.core.seeds import catalogue_order
 from sensorium.data.batches import PairBatches
-from sensorium.data.splits import Split
 from sensorium.data.weights import WeightedBatches
 from sensorium.evaluation.bootstrap import Interval, mean_intervals
 from sensorium.evaluation.buckets import (
@@ -26,7 +25,7 @@ from sensorium.evaluation.histories import HistoryScorer, OwnerScorer, history_t
 from sensorium.evaluation.ranking import Ranked, evaluate, rank, ranking_rules
 from sensorium.evaluation.results import RankingResult, measure
 from sensorium.evaluation.scoring import Scorer
-from sensorium.evaluation.tasks import RankingTask, ranking_task
+from sensorium.evaluation.tasks import RankingTask, asks_users_often, ranking_task
 from sensorium.experiments.setup import Setup
 from sensorium.recommenders.base import MakesBatches, Recommender
 from sensorium.training.loop import TrainingResult, train
@@ -105,11 +104,6 @@ def asked(setup: Setup, part: Literal["valid", "test"]) -> tuple[Scorer, Ranking
         )
     mask = "train" if part == "valid" else evaluation.mask
     return setup.model, ranking_task(split, part, mask=mask, candidates=split.candidates)
-
-
-def asks_users_often(split: Split) -> bool:
-    """Whether a split asks for several rows of a user in turn: every model then answers each after its own history."""
-    return split.in_turn and int(split.config.get("targets_per_user", 1)) > 1
 
 
 def validate_best(setup: Setup) -> RankingResult:

@@ -25,8 +25,7 @@ from sensorium.data.splits import KNOWN, TRAIN, VALID
 from sensorium.evaluation.histories import Histories, HistoryScorer
 from sensorium.evaluation.ranking import rank, score_candidates
 from sensorium.evaluation.scoring import Scorer, evaluating
-from sensorium.evaluation.tasks import list_task
-from sensorium.experiments.measuring import asks_users_often
+from sensorium.evaluation.tasks import asks_users_often, list_task
 from sensorium.experiments.run import LoadedRun, load_run
 from sensorium.recommenders.base import AnswersHistory, Backbone
 from sensorium.serving.filters import Candidates, Ids, SeenItems, candidates, everything_seen, masked_at_test, name_some
