@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -61,6 +63,36 @@ def test_no_train_item_in_a_million_draws(monkeypatch: pytest.MonkeyPatch, direc
     assert not had[users[:, None], drawn].any()
     shares = ((~had) / (~had).sum(1, keepdims=True)).sum(0)  # of users drawn uniformly
     assert chisquare(np.bincount(drawn.ravel(), minlength=400), shares / shares.sum() * drawn.size).pvalue > 0.001
+
+
+def again(view: TrainView, times: int) -> TrainView:
+    """The same pairs, each of the two first users standing several times, as `data.repeats: all` leaves them."""
+    repeats = np.where(view.user <= MANY, times, 1)
+    return replace(view, user=np.repeat(view.user, repeats), item=np.repeat(view.item, repeats))
+
+
+@pytest.mark.parametrize("rounds", [1, 20], ids=lambda rounds: f"{rounds} rounds")
+@pytest.mark.parametrize("alpha", [0.0, 0.75])
+@pytest.mark.parametrize("user", [FEW, MANY])
+def test_a_pair_that_stands_again_is_held_once(
+    monkeypatch: pytest.MonkeyPatch, rounds: int, alpha: float, user: int
+) -> None:
+    """Chi-square, p > .001, over what the user does not hold; the same by rejection and by the direct draw."""
+    monkeypatch.setattr(sampling, "ROUNDS", rounds)
+    view = again(lopsided(), 12)
+    sampler = NegativeSampler(view, popularity_alpha=alpha)
+    drawn = sampler.draw(np.full(40_000, user), 1, np.random.default_rng(0))
+    found, share = np.bincount(drawn.ravel(), minlength=20), expected_shares(view, user, alpha)
+    assert not found[share == 0].any()
+    assert chisquare(found[share > 0], share[share > 0] * 40_000).pvalue > 0.001
+
+
+def test_many_rows_of_one_item_are_not_every_item() -> None:
+    """Exact: of three items user 0 has one four times, and draws each other one; user 1 does have all three."""
+    view = make_view([(0, 1)] * 4 + [(1, 0), (1, 1), (1, 2), (1, 2)], 2, 3)
+    sampler = NegativeSampler(view)
+    assert sampler.has_negatives.tolist() == [True, False]
+    assert set(sampler.draw(np.zeros(200, np.int64), 1, np.random.default_rng(0)).ravel()) == {0, 2}
 
 
 def test_items_without_a_train_row_are_never_drawn() -> None:

@@ -2,6 +2,8 @@
 
     candidates: the items with a train row, each with probability ~ n_i^alpha (alpha 0: all alike), but the user's own
 
+A pair that stands again in train is held once; n_i counts each of its rows.
+
 Rejection comes first: draw for all rows at once, and again where a pair is a train row. Two rounds settle nearly all;
 the rows that are left, of users who hold much of the catalogue, are drawn from the rest of it directly. The
 distribution is the same in both ways, exactly.
@@ -87,8 +89,10 @@ class NegativeSampler:
     def __init__(self, view: TrainView, *, popularity_alpha: float = 0.0) -> None:
         """Prepare the draws; with `popularity_alpha` above 0 an item is drawn with probability ~ n_i^alpha."""
         self.candidates = np.flatnonzero(view.item_count)
-        self.has_negatives = view.user_count < len(self.candidates)
         self._view = view
+        self._user, self._item = _distinct_pairs(view)
+        self._user_count = np.bincount(self._user, minlength=view.n_users)
+        self.has_negatives = self._user_count < len(self.candidates)
         self._uniform = not popularity_alpha
         weight = np.ones(len(self.candidates), dtype=np.int64)
         if not self._uniform:
@@ -99,8 +103,8 @@ class NegativeSampler:
 
     @cached_property
     def _held(self) -> PairSet:
-        """The train rows; made at the first draw."""
-        return PairSet(self._view.user, self._view.item, self._view.n_users, self._view.n_items)
+        """The pairs of train; made at the first draw."""
+        return PairSet(self._user, self._item, self._view.n_users, self._view.n_items)
 
     def draw(self, user: Integers, n: int, generator: np.random.Generator) -> Integers:
         """Return n negatives for each user, with replacement: int64 [B, n] for int64 [B].
@@ -135,10 +139,10 @@ class NegativeSampler:
         before that item added, it points at the same item among all candidates.
         """
         if self._rest is None:
-            self._rest = _rest_of_users(self._view, self.candidates, self._upto)
+            self._rest = _rest_of_users(self._user, self._item, self._user_count, self.candidates, self._upto)
         rest = self._rest
         goal = generator.integers(0, rest.weight[user])
-        # The user's first train row whose candidate has more than `goal` of the rest before it.
+        # The user's first pair whose candidate has more than `goal` of the rest before it.
         row = np.searchsorted(rest.key, user * rest.stride + goal, side="right")
         goal += rest.held[row] - rest.held_by_others[user]
         found: Integers = self.candidates[np.searchsorted(self._upto, goal, side="right")]
@@ -151,9 +155,9 @@ class _Rest(NamedTuple):
     Attributes:
         weight: int64 [U], their weight.
         stride: Above every weight.
-        key: int64 [E], ascending: user * stride + weight of the rest before the candidate, for each train row.
-        held: int64 [E + 1], weight of all train rows before each one.
-        held_by_others: int64 [U], weight of all train rows of the users before.
+        key: int64 [P], ascending: user * stride + weight of the rest before the candidate, for each pair of train.
+        held: int64 [P + 1], weight of all pairs before each one.
+        held_by_others: int64 [U], weight of all pairs of the users before.
     """
 
     weight: Integers
@@ -163,11 +167,19 @@ class _Rest(NamedTuple):
     held_by_others: Integers
 
 
-def _rest_of_users(view: TrainView, candidates: Integers, upto: Integers) -> _Rest:
-    place = np.searchsorted(candidates, view.item)  # [E]
+def _distinct_pairs(view: TrainView) -> tuple[Integers, Integers]:
+    """Return the users and items of the train rows, int64 [P] each, without those that repeat a pair."""
+    first = np.ones(len(view.user), dtype=bool)
+    first[1:] = (np.diff(view.user) != 0) | (np.diff(view.item) != 0)  # rows are sorted by user and item
+    return (view.user, view.item) if first.all() else (view.user[first], view.item[first])
+
+
+def _rest_of_users(user: Integers, item: Integers, user_count: Integers, candidates: Integers, upto: Integers) -> _Rest:
+    """Describe what users do not hold by the distinct pairs that they do: int64 [P] each, sorted by user and item."""
+    place = np.searchsorted(candidates, item)  # [P]
     weight = np.diff(upto, prepend=0)
     held = np.concatenate([[0], np.cumsum(weight[place])])
-    at_user = held[np.concatenate([[0], np.cumsum(view.user_count)])]  # [U + 1]
-    before = (upto - weight)[place] - (held[:-1] - at_user[view.user])
+    at_user = held[np.concatenate([[0], np.cumsum(user_count)])]  # [U + 1]
+    before = (upto - weight)[place] - (held[:-1] - at_user[user])
     stride = int(upto[-1]) + 1
-    return _Rest(upto[-1] - np.diff(at_user), stride, view.user * stride + before, held, at_user[:-1])
+    return _Rest(upto[-1] - np.diff(at_user), stride, user * stride + before, held, at_user[:-1])
