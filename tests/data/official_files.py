@@ -136,6 +136,9 @@ def amazon_2018_items(root: Path) -> Path:
 def make_fake_microlens(root: Path, users: int = 12, items: int = 8, seed: int = 0, subset: str = "100k") -> Path:
     """Write a folder with every file of MicroLens and its field faults; the clicks below `MicroLens_1M_x1`.
 
+    The .tsv of pairs has each user's items oldest first by the times of the .csv, whose rows stand in any order; no
+    user repeats a time.
+
     A byte order mark and CRLF lines in the pairs, a title with commas and an unbalanced quote (item 2), an empty title
     (item 3), no cover of item 4, a truncated mp4 of item 5, a .wav beside a .mp3 of item 1.
     """
@@ -144,12 +147,16 @@ def make_fake_microlens(root: Path, users: int = 12, items: int = 8, seed: int =
     sequences = {user: draw.permutation(items)[: int(draw.integers(3, items + 1))] + 1 for user in range(1, users + 1)}
     start = 1_583_400_000_000
     rows = [
-        f"{user},{item},{start + 1000 * int(draw.integers(1, 10**6)) + place}"
+        (user, item, start + 1000 * int(draw.integers(1, 10**6)) + place)
         for user, sequence in sequences.items()
         for place, item in enumerate(sequence)
     ]
-    write_text(root / f"{name}_pairs.csv", "\ufeffuser,item,timestamp\r\n" + "\r\n".join(rows) + "\r\n")
-    lines = [f"{user}\t{' '.join(map(str, sequence))}" for user, sequence in sequences.items()]
+    table = "".join(f"{user},{item},{time}\r\n" for user, item, time in rows)
+    write_text(root / f"{name}_pairs.csv", "\ufeffuser,item,timestamp\r\n" + table)
+    oldest_first: dict[int, list[int]] = {user: [] for user in sequences}
+    for user, item, _ in sorted(rows, key=lambda row: row[2]):
+        oldest_first[user].append(item)
+    lines = [f"{user}\t{' '.join(map(str, chosen))}" for user, chosen in oldest_first.items()]
     write_text(root / f"{name}_pairs.tsv", "\n".join(lines) + "\n")
     titles = {item: f"Title {item}" for item in range(1, items + 1)}
     titles |= {2: 'He said "stop, and, went', 3: ""}

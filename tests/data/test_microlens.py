@@ -8,6 +8,8 @@ import pytest
 from sensorium.core.config import build
 from sensorium.core.errors import DataError
 from sensorium.data.importing import ImportConfig
+from sensorium.data.sequences import everything, sequences
+from sensorium.data.splits import TRAIN, make_split
 
 from .official_files import make_fake_microlens, write_text
 from .sources import imported
@@ -67,6 +69,25 @@ def test_sequences_where_there_are_no_times(folder: Path):
     first = (folder / "MicroLens-100k_pairs.tsv").read_text().splitlines()[0].split("\t")[1].split()
     mine = rows.filter(rows["user"] == data.users_of(["1"])[0]).sort("order")
     assert data.item_ids().gather(mine["item"]).to_list() == first
+
+
+def test_both_files_of_pairs_give_the_same_sequences(folder: Path):
+    """Specification 7.1: the .csv has times and stands in no order, the .tsv has the order alone."""
+    by_time = imported(folder, reader=READER, out="timed")
+    (folder / "MicroLens-100k_pairs.csv").unlink()
+    by_order = imported(folder, reader=READER, out="ordered")
+    assert (by_time.info.has_time, by_order.info.has_time) == (True, False)
+    for ids in ("user_ids", "item_ids"):
+        assert getattr(by_time, ids)().to_list() == getattr(by_order, ids)().to_list()
+    one, two = (everything(data, 0) for data in (by_time, by_order))
+    assert np.array_equal(one.offsets, two.offsets)
+    assert np.array_equal(one.values, two.values)
+    rows = by_time.interactions().collect()
+    assert not np.array_equal(one.values, rows["item"].to_numpy())  # the times were needed
+    split_of = [make_split(data, "leave_last_out", seed=0, repeats="all") for data in (by_time, by_order)]
+    one, two = (sequences(data, split, [TRAIN]) for data, split in zip((by_time, by_order), split_of, strict=True))
+    assert np.array_equal(one.offsets, two.offsets)
+    assert np.array_equal(one.values, two.values)
 
 
 @pytest.mark.parametrize("subset", ["50k", "1M"])
