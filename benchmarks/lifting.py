@@ -8,7 +8,8 @@
 
 Objects are procedural and held out: their seeds lie beyond all that the embedded prior was trained on. Each is lifted
 from its reference view, as it is; every other view of it is known. A finished cell is not run again, and a suite that
-was killed goes on. Arms of one object and seed see the same cameras and the same noise.
+was killed goes on; with other weights of the embedded prior its cells are others. Arms of one object and seed see the
+same cameras and the same noise.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from sensorium.lifting.photo.enlarging import enlarge
 from sensorium.lifting.photo.preparation import prepare_photo
 from sensorium.lifting.prior.objects import TRAINING_SEEDS, ProceduralObject, draw_object
 
+NAMES = ("suite", "arm", "thing", "seed", "settings", "weights")  # what tells cells apart, in a row
 ROWS = Path(__file__).parents[1] / "docs" / "results" / "rows" / "contrastive-gaussian-lifting.jsonl"
 PAGE = ROWS.parents[1] / "contrastive-gaussian.md"
 FIRST_SEED = 900_000_100  # of the held-out objects
@@ -78,9 +80,11 @@ class Cell:
         tree = laid_over({"photo": "procedural", "guidance": {"name": "none"}, "seed": self.seed}, self.tree)
         return LiftConfig.model_validate(tree)
 
-    def key(self) -> tuple[str, str, str, int, str]:
+    def key(self) -> tuple[str, str, str, int, str, str | None]:
+        """What tells it apart, in the order of `NAMES`; the weights are None where the embedded prior has no say."""
         settings = digest(dump(self.config), self.guidance, self.dress, self.photo_side, self.enlarger)
-        return self.suite, self.arm, self.thing, self.seed, settings[:12]
+        weights = shipped().identity()[:12] if self.guidance == "view-prior" else None
+        return self.suite, self.arm, self.thing, self.seed, settings[:12], weights
 
 
 # --- what is run ----------------------------------------------------------------------------------------------------
@@ -169,13 +173,13 @@ def truth(thing: str, pose: Pose, side: int) -> Tensor:
 
 
 @lru_cache
-def shipped() -> tuple[ViewPriorGuidance, LPIPS]:
-    return ViewPriorGuidance(), LPIPS.shipped()
+def shipped() -> ViewPriorGuidance:
+    return ViewPriorGuidance()
 
 
 def guide(cell: Cell) -> Guidance:
     if cell.guidance == "view-prior":
-        return shipped()[0]
+        return shipped()
     if cell.guidance.startswith("oracle"):
         janus = 0.5 if cell.guidance == "oracle-janus" else 0.0
         return Oracle(lambda pose, side: truth(cell.thing, pose, side), janus=janus)
@@ -216,8 +220,6 @@ def run(cell: Cell) -> Tree:
         shaped = maker.shape()
         assets = {"cloud": shaped.cloud}
         row |= {"gaussians": len(shaped.cloud), "loss": shaped.facts["loss"]}
-        if cell.guidance == "view-prior":
-            row["weights"] = guidance.identity()[:12]
         if cell.dress:
             textured = maker.dress(shaped)
             assets["mesh"] = textured.mesh
@@ -248,6 +250,11 @@ def read(path: Path) -> list[Tree]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def finished(rows: list[Tree]) -> set[tuple[Any, ...]]:
+    """The keys of cells that have their row."""
+    return {tuple(row.get(name) for name in NAMES) for row in rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("suite", nargs="*", choices=[*SUITES, []])
@@ -260,10 +267,10 @@ def main() -> None:
         for cell in SUITES[suite]():
             if (asked.arm and cell.arm not in asked.arm) or (asked.only and cell.suite not in asked.only):
                 continue
-            names = ("suite", "arm", "thing", "seed", "settings")
-            if cell.key() in {tuple(row[name] for name in names) for row in read(asked.rows)}:
+            if cell.key() in finished(read(asked.rows)):
                 continue
-            row = rounded({**dict(zip(names, cell.key(), strict=True)), **run(cell)})
+            known = {name: value for name, value in zip(NAMES, cell.key(), strict=True) if value is not None}
+            row = rounded({**known, **run(cell)})
             row |= {"version": __version__, "machine": machine_class(), "threads": torch.get_num_threads()}
             with asked.rows.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")

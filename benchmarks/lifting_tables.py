@@ -2,18 +2,26 @@
 
 Differences are paired: of two arms on the same object and seed, means over the seeds of an object, and a 95 % interval
 by bootstrap over the objects (10,000 draws).
+
+A table shows lifts with one set of weights of the embedded prior: the shipped ones, or where these have no row the ones
+that were measured last; and says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from sensorium.core.files import digest
 from sensorium.core.seeds import numpy_generator
+from sensorium.lifting.guidance.view_prior import ViewPriorConfig
+from sensorium.lifting.prior import ViewPrior
 
 Row = dict[str, Any]
+Table = Callable[[Sequence[Row]], str]
 DRAWS = 10_000
 
 # Name in a heading, its place in a row below "cloud" or "mesh", digits.
@@ -122,13 +130,49 @@ def enlarging_table(rows: Sequence[Row]) -> str:
     return table(rows, "enlarging", "mesh", columns, "lanczos")
 
 
-TABLES = {
+@lru_cache
+def known_weights() -> dict[str, str]:
+    """The identities that rows record of the shipped weights, first, and of those that they began with, to SHA-256."""
+    card: Row | None = ViewPrior.shipped().card
+    found = {}
+    while card is not None:
+        found[digest(card["sha256"], ViewPriorConfig().scale)[:12]] = str(card["sha256"])
+        card = card.get("begun_from")
+    return found
+
+
+def of_one_prior(rows: Sequence[Row]) -> tuple[list[Row], str | None]:
+    """Rows without other weights of the embedded prior than one identity's, and that identity; None: it has no say."""
+    identities = [row["weights"] for row in rows if "weights" in row]
+    if not identities:
+        return list(rows), None
+    shipped = next(iter(known_weights()))
+    chosen = shipped if shipped in identities else identities[-1]
+    return [row for row in rows if row.get("weights", chosen) == chosen], chosen
+
+
+def with_weights(suite: str, make: Table) -> Table:
+    """A table of a suite from rows of one set of weights, and below it which weights these are."""
+
+    def made(rows: Sequence[Row]) -> str:
+        mine, identity = of_one_prior([row for row in rows if row["suite"] == suite])
+        if identity is None:
+            return make(mine)
+        known = known_weights()
+        name = f"weights `{known[identity][:12]}`" if identity in known else f"weights of identity `{identity}`"
+        shipped = "the shipped ones" if identity == next(iter(known)) else "not the shipped ones"
+        return f"{make(mine)}\n\nThe embedded prior has {name} here, {shipped}."
+
+    return made
+
+
+TABLES: dict[str, Table] = {
     "clean": lambda rows: table(rows, "clean", "cloud", STRESS, "off"),
     "janus": lambda rows: table(rows, "janus", "cloud", STRESS, "off"),
     "lathes": lambda rows: table(rows, "lathes", "cloud", STRESS, "off"),
-    "ends": lambda rows: table(rows, "ends", "mesh", NOVEL, "base"),
-    "objects": differences_table,
-    "small": lambda rows: table(rows, "small", "mesh", NOVEL, "base"),
-    "photos": photos_table,
-    "enlarging": enlarging_table,
+    "ends": with_weights("ends", lambda rows: table(rows, "ends", "mesh", NOVEL, "base")),
+    "objects": with_weights("ends", differences_table),
+    "small": with_weights("small", lambda rows: table(rows, "small", "mesh", NOVEL, "base")),
+    "photos": with_weights("photos", photos_table),
+    "enlarging": with_weights("enlarging", enlarging_table),
 }
