@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_sequences_of_a_split_are_made_once_and_mapped(tmp_path: Path, monkeypat
 
 def _last(offsets: np.ndarray, length: int) -> list[np.ndarray]:
     return [np.arange(max(start, end - length), end) for start, end in itertools.pairwise(offsets)]
+
+
+@pytest.mark.parametrize("again_rows", [100, 37])
+def test_packing_twice_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again_rows: int) -> None:
+    """Specification 7.9: the same log packed anew, in the same buckets and in others."""
+    found = drawn(tmp_path)
+    split = make_split(found, "leave_last_out", seed=5, repeats="all")
+    made = []
+    for rows in (100, again_rows):
+        small_buckets(monkeypatch, rows)
+        stored_sequences(found, split, [TRAIN])
+        stored_sequences(found, timestamps=True)
+        kept = found.root / "sequences"
+        made.append({path.relative_to(kept): path.read_bytes() for path in kept.rglob("*") if path.is_file()})
+        shutil.rmtree(kept)
+    assert len(made[0]) == 4
+    assert made[0] == made[1]
 
 
 def test_an_earlier_state_has_its_own_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

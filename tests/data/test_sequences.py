@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import torch
 from sensorium.core.errors import DataError
 from sensorium.data.batches import Step
 from sensorium.data.sequences import SequenceStore, pack, pack_histories
+from sensorium.data.view import TrainView
 from sensorium.data.windows import WindowBatches, cut
 from sensorium.testing import tiny_view
 from sensorium.testing.histories import ordered_view
@@ -100,6 +104,36 @@ def test_batches_go_once_over_all_windows_and_by_rank() -> None:
         assert not set(negatives.flatten().tolist()) & set(held)
     with pytest.raises(IndexError):
         batches.batch(Step(3, "main", 1, len(batches)))
+
+
+def many(users: int) -> TrainView:
+    """A view of six rows for each user, in order, made of arrays alone."""
+    rows = 6 * users
+    item = np.sort(np.random.default_rng(0).integers(500, size=(users, 6)), axis=1).ravel()
+    user = np.repeat(np.arange(users), 6)
+    return TrainView(users, 500, user, item, None, 0, {}, {}, in_order=np.arange(rows))
+
+
+def most_objects(users: int, each_batch: Callable[[TrainView], object] = lambda _: None) -> int:
+    """How many more objects live at the worst moment of one epoch than before its view was made."""
+    gc.collect()
+    before = most = sys.getallocatedblocks()
+    view = many(users)
+    batches = WindowBatches(view, 4, "all", batch_size=256, n_negatives=2)
+    for index in range(len(batches)):
+        batch = batches.batch(Step(seed=3, phase="main", epoch=1, index=index))
+        made = each_batch(view)
+        most = max(most, sys.getallocatedblocks())
+        del batch, made
+    return most - before
+
+
+def test_an_epoch_makes_no_object_for_each_user() -> None:
+    """Specification 7.9: ten times the users are as many objects; one list of theirs would be seen."""
+    most_objects(500)  # whatever is made once in a process
+    few, more = most_objects(1_000), most_objects(10_000)
+    assert abs(more - few) < 500
+    assert most_objects(10_000, lambda view: view.sequences.offsets.tolist()) > few + 9_000
 
 
 def test_a_view_without_order_says_so() -> None:
