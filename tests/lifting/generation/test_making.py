@@ -6,8 +6,9 @@ import torch
 pytest.importorskip("numba")
 pytest.importorskip("xatlas")
 from sensorium.encoders.lpips import LPIPS
-from sensorium.lifting.cloud import ball
+from sensorium.lifting.cloud import GaussianCloud, ball
 from sensorium.lifting.contrastive import ContrastiveTerm
+from sensorium.lifting.generation import making
 from sensorium.lifting.generation.cardboard import THICKNESS, billboard, extrusion
 from sensorium.lifting.generation.config import LiftConfig
 from sensorium.lifting.generation.making import Shaped
@@ -62,6 +63,27 @@ def test_the_second_stage_dresses_it(shaped: Shaped, lpips: LPIPS) -> None:
     assert (textured.mesh.v == textured.meshed.mesh.v).all()
     undressed = maker(config(texture={"steps": 0}), Oracle(cube), lpips).dress(shaped)
     assert undressed.mesh is undressed.meshed.mesh
+
+
+def test_lpips_stays_where_results_are_measured(lpips: LPIPS, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optimisation may run elsewhere, with a copy of the perceptual distance."""
+
+    class Begun(Exception):
+        pass
+
+    def begun(cloud: GaussianCloud, objective: LiftObjective, *rest: object, **options: object) -> None:
+        assert objective.contrastive is not None
+        assert {weight.device.type for weight in objective.contrastive.lpips.parameters()} == {"meta"}
+        assert objective.contrastive.anchor.device.type == objective.coverage.device.type == "meta"
+        assert cloud.means.device.type == "meta"
+        raise Begun
+
+    monkeypatch.setattr(making, "device_of", lambda config: torch.device("meta"))
+    monkeypatch.setattr(making, "select", lambda name, device: select())
+    monkeypatch.setattr(making, "optimise", begun)
+    with pytest.raises(Begun):
+        maker(config(contrastive={"weight": 100.0}), Oracle(cube), lpips).shape()
+    assert {weight.device.type for weight in lpips.parameters()} == {"cpu"}
 
 
 def test_the_loss_by_hand(lpips: LPIPS) -> None:

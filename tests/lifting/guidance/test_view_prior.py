@@ -1,12 +1,15 @@
 """Guidance by the embedded prior, here with a tiny network of random weights."""
 
 import math
+from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
 
 from sensorium.core.errors import DataError
 from sensorium.lifting.generation.job import estimated
+from sensorium.lifting.guidance import view_prior
 from sensorium.lifting.guidance.base import Pose
 from sensorium.lifting.guidance.none import NoGuidance
 from sensorium.lifting.guidance.view_prior import ViewPriorConfig, ViewPriorGuidance
@@ -73,6 +76,48 @@ def test_refinement_enters_late(
     assert refined.shape == (1, 4, 64, 64)
     assert len(asked) == steps
     assert asked[0] == pytest.approx(1 - int(50 * strength) / 50)
+
+
+@pytest.fixture
+def moved(guidance: ViewPriorGuidance) -> ViewPriorGuidance:
+    """Guidance whose photo lies on another device, where torch checks that what meets lies together."""
+    network = deepcopy(guidance.prior.network)
+    made = ViewPriorGuidance(guidance.config, prior=ViewPrior(network))
+    made.prepare(torch.rand(4, 96, 96, device="meta"), -10.0)
+    return made
+
+
+def test_the_prior_moves_to_the_photo(moved: ViewPriorGuidance) -> None:
+    assert moved.prior.device.type == "meta"
+    assert {level.device.type for level in (moved._known.picture, *moved._known.features)} == {"meta"}
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_pictures_come_to_the_prior_and_answers_go_back(
+    moved: ViewPriorGuidance, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is really run on the other device; what it says has no values there, so zeros stand for it."""
+    met = []
+
+    def distilled(
+        z: torch.Tensor, alpha_bar: float, predict: Callable[[torch.Tensor], torch.Tensor], draw: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        met.extend([z.device.type, predict(z).device.type])
+        return torch.zeros(len(z)), {}
+
+    sample = moved.prior.sample
+
+    def sampled(*told: object, **options: object) -> torch.Tensor:
+        found = sample(*told, **options)  # type: ignore[arg-type]
+        met.append(found.device.type)
+        return torch.zeros(found.shape)
+
+    monkeypatch.setattr(view_prior, "distil", distilled)
+    monkeypatch.setattr(moved.prior, "sample", sampled)
+    rgba = torch.rand(2, 4, 32, 32, device=device)
+    assert moved.sds(rgba, POSES, 0.5, generator()).loss.device.type == device
+    assert moved.refine(rgba, POSES, 0.9, generator()).device.type == device
+    assert met == ["meta"] * 3
 
 
 def test_it_has_to_see_the_photo_first(guidance: ViewPriorGuidance) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,8 @@ class Maker:
         term = None
         if config.contrastive.weight:
             front = Pose(self.elevation, 0.0)
-            term = ContrastiveTerm(reference, front, config.contrastive, self.lpips.to(device))
+            lpips = deepcopy(self.lpips).to(device)  # `to` moves it in place, and results are measured on the CPU
+            term = ContrastiveTerm(reference, front, config.contrastive, lpips)
         drawer = select(None, device.type)
         objective = LiftObjective(reference, self.elevation, self.guidance, term, config, drawer)
         found = optimise(

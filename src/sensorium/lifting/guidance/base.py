@@ -89,7 +89,8 @@ class Guidance(Protocol):
         """Take the photo.
 
         Args:
-            reference: Premultiplied RGBA, float32 [4, R, R], the object centred and 0.8 of the side long.
+            reference: Premultiplied RGBA, float32 [4, R, R], the object centred and 0.8 of the side long, where the
+                optimisation runs. Pictures to be judged may lie elsewhere; answers come back to them.
             elevation: Of its camera, degrees.
         """
         ...

@@ -48,12 +48,12 @@ class ViewPriorGuidance:
         self._reference: Reference | None = None
 
     def prepare(self, reference: Tensor, elevation: float) -> None:
-        """Encode the photo."""
-        self._reference = self.prior.reference(reference, elevation)
+        """Encode the photo, where it lies: the prior moves there."""
+        self._reference = self.prior.to(reference.device).reference(reference, elevation)
 
     def elevation(self, reference: Tensor) -> float:
         """Return the elevation in degrees that a photo [4, R, R] seems to be taken from."""
-        return self.prior.elevation(reference)
+        return self.prior.elevation(reference.to(self.prior.device))
 
     def identity(self) -> str:
         """Return a digest of weights and settings."""
@@ -61,7 +61,7 @@ class ViewPriorGuidance:
 
     def sds(self, rgba: Tensor, poses: Sequence[Pose], share: float, generator: torch.Generator) -> GuidanceOut:
         """Distil at an annealed time."""
-        z = 2 * at_side(rgba, self.native_size) - 1
+        z = 2 * at_side(rgba, self.native_size).to(self._known.picture.device) - 1
         t = time_of(share)
         alpha_bar = float(self.prior.schedule.alpha_bar(torch.tensor(t, dtype=torch.float64)))
         elevations, azimuths = _angles(poses, z)
@@ -70,13 +70,13 @@ class ViewPriorGuidance:
             return self.prior.predict(noisy, t, self._known, elevations, azimuths, scale=self.config.scale)
 
         loss, logs = distil(z, alpha_bar, predict, generator)
-        return GuidanceOut(loss, {"t": t, **logs})
+        return GuidanceOut(loss.to(rgba.device), {"t": t, **logs})
 
     def refine(self, rgba: Tensor, poses: Sequence[Pose], strength: float, generator: torch.Generator) -> Tensor:
         """Noise the pictures and denoise them."""
-        begin = at_side(rgba.detach(), self.native_size).clamp(0, 1)
+        begin = at_side(rgba.detach(), self.native_size).clamp(0, 1).to(self._known.picture.device)
         elevations, azimuths = _angles(poses, begin)
-        return self.prior.sample(
+        refined = self.prior.sample(
             self._known,
             elevations,
             azimuths,
@@ -86,6 +86,7 @@ class ViewPriorGuidance:
             begin=begin,
             strength=(REFINING_STEPS - int(REFINING_STEPS * strength) + 0.5) / REFINING_STEPS,
         )
+        return refined.to(rgba.device)
 
     @property
     def _known(self) -> Reference:

@@ -120,6 +120,11 @@ class ViewPrior:
         self.network.to(device)
         return self
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.network.parameters()).device
+
     # --- the condition ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
