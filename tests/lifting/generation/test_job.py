@@ -21,6 +21,7 @@ from sensorium.lifting.files.ply import read_ply
 from sensorium.lifting.generation import comparing, job, texturing
 from sensorium.lifting.generation.config import LiftConfig
 from sensorium.lifting.generation.job import LiftJob
+from sensorium.lifting.generation.making import FIRST_STAGE
 from sensorium.lifting.guidance.base import GROUP
 
 from .shapes import ELEVATION, CubeOracle, cutout_picture
@@ -188,6 +189,32 @@ def test_another_photo_is_not_the_same_run(photo: Path, tmp_path: Path, monkeypa
     cutout_picture(40).save(mine)
     with pytest.raises(RunError, match="other pictures"):
         resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("other", ["photo", "guidance"])
+def test_a_first_stage_is_not_dressed_as_another(
+    photo: Path, tmp_path: Path, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its stages, a run does not go on with another photo or prior; its pictures stay."""
+    mine, path = tmp_path / "mine.png", tmp_path / "run"
+    mine.write_bytes(photo.read_bytes())
+
+    def dead(*arguments: object, **options: object) -> None:
+        raise Death
+
+    with monkeypatch.context() as patched:
+        patched.setattr(texturing, "make_mesh", dead)
+        with pytest.raises(Death):
+            run(config(mine), out=path)
+    before = {file.name: file.read_bytes() for file in (path / "reference.png", path / "cloud.ply")}
+    assert (path / FIRST_STAGE).exists()
+    if other == "photo":
+        cutout_picture(40).save(mine)
+    else:
+        monkeypatch.setattr(CubeOracle, "identity", lambda self: "another cube")
+    with pytest.raises(RunError, match="was done with another photo"):
+        resume(path)
+    assert {file.name: file.read_bytes() for file in (path / "reference.png", path / "cloud.ply")} == before
 
 
 def test_what_is_refused_leaves_no_folder(photo: Path, tmp_path: Path) -> None:

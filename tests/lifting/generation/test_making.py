@@ -1,5 +1,8 @@
 """Whole lifts of a cube, with guidance that knows it and without any."""
 
+from copy import deepcopy
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -68,7 +71,7 @@ def test_the_second_stage_dresses_it(shaped: Shaped, lpips: LPIPS) -> None:
 def test_lpips_stays_where_results_are_measured(lpips: LPIPS, monkeypatch: pytest.MonkeyPatch) -> None:
     """The optimisation may run elsewhere, with a copy of the perceptual distance."""
 
-    class Begun(Exception):
+    class Begun(BaseException):
         pass
 
     def begun(cloud: GaussianCloud, objective: LiftObjective, *rest: object, **options: object) -> None:
@@ -84,6 +87,24 @@ def test_lpips_stays_where_results_are_measured(lpips: LPIPS, monkeypatch: pytes
     with pytest.raises(Begun):
         maker(config(contrastive={"weight": 100.0}), Oracle(cube), lpips).shape()
     assert {weight.device.type for weight in lpips.parameters()} == {"cpu"}
+
+
+def test_all_that_matters_is_told_apart(lpips: LPIPS) -> None:
+    """The weights of LPIPS too, not only the name of its network."""
+    other = deepcopy(lpips)
+    assert maker(config(), NoGuidance(), other).about() == maker(config(), NoGuidance(), lpips).about()
+    with torch.no_grad():
+        other.heads[4][7] += 1e-6
+    made = maker(config(), NoGuidance(), lpips)
+    abouts = [
+        made.about(),
+        maker(config(), NoGuidance(), other).about(),
+        maker(config(seed=1), NoGuidance(), lpips).about(),
+        maker(config(), Oracle(cube), lpips).about(),
+        replace(made, reference=made.reference.flip(1)).about(),
+        replace(made, detailed=made.detailed.flip(1)).about(),
+    ]
+    assert len(set(abouts)) == len(abouts)
 
 
 def test_the_loss_by_hand(lpips: LPIPS) -> None:

@@ -80,8 +80,9 @@ class LiftJob:
         maker, config = self.maker, self.config
         if maker is None:
             raise DataError("a job is prepared before it works")
-        write_image(run.path / "reference.png", picture(on_background(maker.reference)))
         shaped = maker.shape(run, lambda cloud, step: write_preview(run.path, cloud, step, maker.elevation))
+        # What was refused leaves the run's pictures as they were.
+        write_image(run.path / "reference.png", picture(on_background(maker.reference)))
         textured = maker.dress(shaped, run)
         output = config.output
         write_mesh(run.path / f"mesh.{output.mesh}", textured.mesh)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sensorium.core.config import dump
+from sensorium.core.errors import RunError
 from sensorium.core.files import digest, read_json, write_json
 from sensorium.core.resources import peak_memory
 from sensorium.core.rundir import RunDirectory
@@ -68,12 +69,13 @@ class Maker:
         Raises:
             RunError: The run was begun with another photo, other weights or another configuration.
         """
-        if run is not None and (run.path / FIRST_STAGE).exists():
-            return Shaped(read_ply(run.path / CLOUD), dict(read_json(run.path / FIRST_STAGE)))
         config = self.config
         device = device_of(config)
         reference = self.reference.to(device)
         self.guidance.prepare(reference, self.elevation)
+        about = self.about()
+        if run is not None and (run.path / FIRST_STAGE).exists():
+            return _left_in(run, about)
         term = None
         if config.contrastive.weight:
             front = Pose(self.elevation, 0.0)
@@ -87,7 +89,7 @@ class Maker:
             config.sizes.optimisation,
             seed=config.seed,
             run=run,
-            about=self.about(),
+            about=about,
             label="shape",
             watch=watch,
         )
@@ -104,7 +106,7 @@ class Maker:
         )
         if run is not None:  # the file that says it is done comes last
             write_ply(run.path / CLOUD, shaped.cloud)
-            write_json(run.path / FIRST_STAGE, shaped.facts)
+            write_json(run.path / FIRST_STAGE, {"about": about, **shaped.facts})
         return shaped
 
     def dress(self, shaped: Shaped, run: RunDirectory | None = None) -> Textured:
@@ -127,15 +129,28 @@ class Maker:
         return texture(shaped.cloud, self.detailed, self.elevation, self.guidance, self.config, record)
 
     def about(self) -> str:
-        """Return a digest of all that the outcome depends on, files' contents included."""
+        """Return a digest of all that the outcome depends on: of files their contents, of guidance its identity."""
+        weights = {name: value.cpu().numpy() for name, value in self.lpips.state_dict().items()}
         return digest(
             dump(self.config),
             self.elevation,
             self.guidance.identity(),
             self.lpips.net,
+            weights,
             self.reference.cpu().numpy(),
             self.detailed.cpu().numpy(),
         )
+
+
+def _left_in(run: RunDirectory, about: str) -> Shaped:
+    """Read the first stage of a run."""
+    facts = dict(read_json(run.path / FIRST_STAGE))
+    if facts.pop("about", None) != about:
+        raise RunError(
+            f"the first stage of {run.path} was done with another photo, other weights, another configuration or by "
+            "another release: choose another folder"
+        )
+    return Shaped(read_ply(run.path / CLOUD), facts)
 
 
 def device_of(config: LiftConfig) -> torch.device:
