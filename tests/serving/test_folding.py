@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ import torch
 
 from sensorium.cli import main
 from sensorium.core.errors import ConfigError
-from sensorium.experiments.loading import LoadedRun
+from sensorium.experiments.loading import LoadedRun, load_run
 from sensorium.experiments.run import run
 from sensorium.serving.folding import compare_with_twin, fold_in
-from sensorium.serving.recommend import recommend
+from sensorium.serving.recommend import models_that_answer_histories, recommend
 
 from .conftest import N_ITEMS
 
@@ -25,7 +26,11 @@ def taste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     folder = tmp_path_factory.mktemp("taste")
     world = write_world(folder / "world", users=120, items=60)
-    models = {"bpr": {"name": "bpr", "dim": 8, "reg": 0.001}, "lightgcn": {"name": "lightgcn", "dim": 8, "layers": 2}}
+    models = {
+        "bpr": {"name": "bpr", "dim": 8, "reg": 0.001},
+        "lightgcn": {"name": "lightgcn", "dim": 8, "layers": 2},
+        "dssm": {"name": "dssm", "dim": 8, "tower": "id+features"},
+    }
     return {name: run(run_config(world.root, model=model), out=folder / name).path for name, model in models.items()}
 
 
@@ -60,7 +65,22 @@ def test_histories_are_answered_and_hidden(loaded: dict[str, LoadedRun], model: 
     assert any("folded in" in notice for notice in found.notices)
 
 
-@pytest.mark.parametrize("model", ["bpr", "lightgcn"])
+def test_two_towers_take_the_mean_of_their_items(taste: dict[str, Path]) -> None:
+    """DSSM is no backbone, and has two vectors of one width: that of an item's id beside that of its content."""
+    loaded = load_run(taste["dssm"])
+    people, _, method = fold_in(loaded, [torch.tensor([2, 5, 5])])
+    assert method == "average"
+    assert people.shape == (1, 16)
+    with torch.no_grad():
+        assert torch.allclose(people[0], loaded.model.item_vectors()[[2, 5]].mean(0))
+    assert "dssm" in models_that_answer_histories()
+    ids = loaded.dataset.item_ids().to_list()
+    found = recommend(loaded, history=[ids[2], ids[5]], k=60)
+    assert {item.item_id for item in found.answers[0].items} == set(ids) - {ids[2], ids[5]}
+    assert any("folded in (average)" in notice for notice in found.notices)
+
+
+@pytest.mark.parametrize("model", ["bpr", "lightgcn", "dssm"])
 def test_folded_lists_are_nearer_to_the_twin_than_those_of_others(
     taste: dict[str, Path], model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,8 +90,28 @@ def test_folded_lists_are_nearer_to_the_twin_than_those_of_others(
     assert "5 users were left out of training and folded in" in capsys.readouterr().out
 
 
+class Lopsided(torch.nn.Module):
+    """A model whose vectors of users are wider than those of items."""
+
+    query_kind = "user"
+
+    def query_vectors(self, queries: torch.Tensor) -> torch.Tensor:
+        return torch.ones(len(queries), 3)
+
+    def item_vectors(self) -> torch.Tensor:
+        return torch.ones(N_ITEMS, 2)
+
+
 def test_refusals(loaded: dict[str, LoadedRun]) -> None:
-    with pytest.raises(ConfigError, match="cannot fold in"):
-        fold_in(loaded["itemknn"], [torch.tensor([1])])
+    for model in ("itemknn", "popularity"):
+        with pytest.raises(ConfigError, match=f"'{model}' cannot fold in: it answers histories itself"):
+            fold_in(loaded[model], [torch.tensor([1])])
+        with pytest.raises(ConfigError, match="cannot fold in"):
+            compare_with_twin(loaded[model], users=5)
+    with pytest.raises(ConfigError, match="it has no vectors of users and items"):
+        fold_in(replace(loaded["bpr"], model=torch.nn.Linear(1, 1)), [torch.tensor([1])])
+    lopsided = replace(loaded["bpr"], model=Lopsided())
+    with pytest.raises(ConfigError, match="a vector of a user has 3 numbers and one of an item 2"):
+        fold_in(lopsided, [torch.tensor([1])])
     with pytest.raises(ConfigError, match="choose 2 to"):
         compare_with_twin(loaded["bpr"], users=30)

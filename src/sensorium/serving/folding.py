@@ -2,7 +2,7 @@
 
     propagate   models over the user–item graph: the person joins the graph with a vector of 0, and is what propagation
                 brings from the items
-    average     all other backbones: the mean of the person's item vectors
+    average     all other models whose score is a product of two vectors: the mean of the person's item vectors
 
 How well that stands in for training is measured by `compare_with_twin`: a second model is trained without some users,
 they are folded in, and their lists are set beside those of the run, its twin that was trained with them.
@@ -29,7 +29,6 @@ from sensorium.evaluation.tasks import list_task
 from sensorium.experiments.loading import LoadedRun, load_run
 from sensorium.experiments.measuring import fit
 from sensorium.experiments.setup import Setup
-from sensorium.recommenders.base import Backbone
 from sensorium.recommenders.collaborative.graph import GraphBackbone
 from sensorium.serving.growing import grown_model
 
@@ -37,31 +36,54 @@ Integers = npt.NDArray[np.int64]
 Method = Literal["propagate", "average"]
 
 
+def folds_in(model: object) -> bool:
+    """Whether a model, or a class of models, is asked by user ids and scores by vectors of users and items.
+
+    One that answers histories itself, or whose score is its own, has no use for vectors of people.
+    """
+    own = hasattr(model, "score") or hasattr(model, "score_history")
+    vectors = hasattr(model, "query_vectors") and hasattr(model, "item_vectors")
+    return getattr(model, "query_kind", None) == "user" and vectors and not own
+
+
 def fold_in(run: LoadedRun, histories: Sequence[Tensor]) -> tuple[Tensor, Tensor, Method]:
     """Return vectors of people from their items, and those of the items.
 
     Args:
-        run: A run of a backbone.
+        run: A run of a model that user ids ask, with vectors of users and items.
         histories: int64 item ids each.
 
     Returns:
         float32 [n, d], [I, d], and how it was done. A person without items has the vector 0.
 
     Raises:
-        ConfigError: The model is no backbone.
+        ConfigError: The model has no such vectors, or they differ in width.
     """
+    _require_vectors(run)
     model = run.model
-    if not isinstance(model, Backbone):
-        raise ConfigError(f"'{run.config.model.name}' cannot fold in: it has no vectors of users")
     with torch.no_grad():
         if isinstance(model, GraphBackbone):
             view = _with_users(run.view, histories)
             users, items = grown_model(run, view).represent()[:2]  # type: ignore[operator]
             return users[run.view.n_users :], items, "propagate"
         items = model.item_vectors()
+        wide = model.query_vectors(torch.zeros(1, dtype=torch.int64, device=items.device)).shape[1]
+        if wide != items.shape[1]:
+            raise ConfigError(
+                f"'{run.config.model.name}' cannot fold in: a vector of a user has {wide} numbers and one of an item "
+                f"{items.shape[1]}"
+            )
         nobody = items.new_zeros(items.shape[1])
         means = [items[torch.unique(history)].mean(0) if len(history) else nobody for history in histories]
         return torch.stack(means), items, "average"
+
+
+def _require_vectors(run: LoadedRun) -> None:
+    if folds_in(run.model):
+        return
+    itself = hasattr(run.model, "score_history")
+    why = "it answers histories itself" if itself else "it has no vectors of users and items whose product is the score"
+    raise ConfigError(f"'{run.config.model.name}' cannot fold in: {why}")
 
 
 def _with_users(view: TrainView, histories: Sequence[Tensor]) -> TrainView:
@@ -132,17 +154,16 @@ def compare_with_twin(run: str | Path | LoadedRun, *, users: int = 100, k: int =
     What a user had in training is in neither list. The second training takes as long as the run's did.
 
     Args:
-        run: A run of a backbone.
+        run: A run of a model that user ids ask, with vectors of users and items.
         users: How many users are left out, at most half of those with train rows.
         k: Length of the lists.
         seed: Of the choice of users and of the others beside them.
 
     Raises:
-        ConfigError: The model is no backbone, or there are not twice as many users.
+        ConfigError: The model cannot fold in, or there are not twice as many users.
     """
     twin = run if isinstance(run, LoadedRun) else load_run(run)
-    if not isinstance(twin.model, Backbone):
-        raise ConfigError(f"'{twin.config.model.name}' cannot fold in: it has no vectors of users")
+    _require_vectors(twin)
     trained = np.flatnonzero(twin.view.user_count)
     if not 2 <= users <= len(trained) // 2:
         raise ConfigError(f"users: {users} cannot be left out of {len(trained)}: choose 2 to {len(trained) // 2}")

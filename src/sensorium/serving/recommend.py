@@ -27,9 +27,9 @@ from sensorium.evaluation.ranking import rank, score_candidates
 from sensorium.evaluation.scoring import Scorer, evaluating
 from sensorium.evaluation.tasks import asks_users_often, list_task
 from sensorium.experiments.run import LoadedRun, load_run
-from sensorium.recommenders.base import AnswersHistory, Backbone
+from sensorium.recommenders.base import AnswersHistory
 from sensorium.serving.filters import Candidates, Ids, SeenItems, candidates, everything_seen, masked_at_test, name_some
-from sensorium.serving.folding import FoldedScorer, fold_in
+from sensorium.serving.folding import FoldedScorer, fold_in, folds_in
 from sensorium.serving.items import with_added_items
 
 Integers = npt.NDArray[np.int64]
@@ -163,7 +163,7 @@ def score(run: str | Path | LoadedRun, *, user: str, items: Sequence[str]) -> li
 def _answer_history(run: LoadedRun, history: Sequence[str], k: int, competing: Candidates) -> Answers:
     """Answer whoever has met these items; they are not recommended again."""
     model = run.model
-    if not isinstance(model, AnswersHistory | Backbone):
+    if not isinstance(model, AnswersHistory) and not folds_in(model):
         raise ConfigError(
             f"'{run.config.model.name}' answers the users that it was trained on and no history; "
             f"models that answer a history: {', '.join(models_that_answer_histories()) or 'none is registered'}"
@@ -215,7 +215,7 @@ def models_that_answer_histories() -> list[str]:
             target = entry.load()
         except SensoriumError:
             continue  # it cannot run here, so it cannot answer either
-        if hasattr(target, "score_history") or issubclass(target, Backbone):
+        if hasattr(target, "score_history") or folds_in(target):
             found.append(name)
     return found
 
