@@ -1,5 +1,6 @@
 """Training: it learns, a killed one continues to the same numbers, and it refuses what does not belong together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 
 from sensorium.core.errors import ConfigError, DataError, RunError
 from sensorium.core.files import read_json
+from sensorium.core.rundir import RunDirectory
 from sensorium.lifting.prior.exporting import export_weights
+from sensorium.lifting.prior.gap import FIRST_SEED, gap_batch
 from sensorium.lifting.prior.network import NetworkConfig
 from sensorium.lifting.prior.pool import PoolConfig
-from sensorium.lifting.prior.training import METRICS, Phase, TrainingConfig, train
+from sensorium.lifting.prior.training import METRICS, Phase, Training, TrainingConfig, train
 from sensorium.lifting.prior.view_prior import ViewPrior
 
 POOL = PoolConfig(objects=6, views=3, side=16)
@@ -72,6 +75,50 @@ def test_only_phases_that_are_not_done_can_be_changed(pools: Path, tmp_path: Pat
 def test_checkpoints_fall_on_lines_of_metrics(pools: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="multiple"):
         train(tmp_path / "run", CONFIG.model_copy(update={"save_every": 5}), pools=pools)
+
+
+def test_what_a_wrong_azimuth_costs_is_told_and_changes_nothing(
+    pools: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every three steps, so in the lines of steps 4, 6, 10 and 12; interrupted or not."""
+    looking = CONFIG.model_copy(update={"gap_every": 3})
+    with caplog.at_level("INFO"):
+        whole = train(tmp_path / "whole", looking, pools=pools)
+    train(tmp_path / "parts", looking, pools=pools, until=9)
+    train(tmp_path / "parts", looking, pools=pools)
+    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
+    records = RunDirectory.open(tmp_path / "whole").records(METRICS)
+    assert [record["step"] for record in records if "gap" in record] == [4, 6, 10, 12]
+    assert len({record["gap"] for record in records if "gap" in record}) == 4
+    assert f"azimuth + 90 costs {records[-1]['gap']:.5f}" in caplog.text
+    blind = train(tmp_path / "blind", CONFIG.model_copy(update={"gap_every": 0}), pools=pools)
+    assert "gap" not in _lines(tmp_path / "blind")
+    assert all(torch.equal(one, other) for one, other in zip(whole.weights, blind.weights, strict=True))
+
+
+def test_the_gap_is_the_loss_with_wrong_azimuths_less_that_with_right_ones() -> None:
+    """Of a network that says nothing both are equal; on views that no pool of a recipe holds."""
+    batch = gap_batch(16, 8)
+    assert batch.noisy.shape == (32, 4, 8, 8)
+    assert set(batch.t.tolist()) == {torch.tensor(0.95).item()}
+    assert FIRST_SEED > 800_000_000
+    training = Training(CONFIG)
+    assert training.gap(batch) == 0
+    with torch.no_grad():
+        for weight in training.weights:
+            weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    wrong = replace(batch, azimuths=batch.azimuths + 90)
+    with torch.no_grad():
+        difference = float(training._losses(wrong)[0] - training._losses(batch)[0])
+    assert training.gap(batch) == difference != 0
+
+
+def test_late_times_reach_the_batches(pools: Path, tmp_path: Path) -> None:
+    phases = (PHASES[0].model_copy(update={"late": 1.0}), PHASES[1])
+    train(tmp_path / "plain", CONFIG, pools=pools, until=4)
+    train(tmp_path / "late", CONFIG.model_copy(update={"phases": phases}), pools=pools, until=4)
+    plain, late = (RunDirectory.open(tmp_path / name).records(METRICS) for name in ("plain", "late"))
+    assert all(one["loss"] != other["loss"] for one, other in zip(plain, late, strict=True))
 
 
 def test_the_learning_rate_rises_and_falls_phase_by_phase() -> None:
@@ -139,7 +186,6 @@ def test_the_test_recipe_learns(tmp_path: Path) -> None:
     from importlib.resources import files
 
     from sensorium.core.config import build, load_yaml
-    from sensorium.core.rundir import RunDirectory
 
     recipe = Path(str(files("sensorium.lifting.prior") / "recipes" / "test.yaml"))
     config = build(TrainingConfig, load_yaml(recipe), source=str(recipe))

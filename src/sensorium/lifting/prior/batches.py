@@ -14,6 +14,7 @@ from sensorium.lifting.prior.pool import Pool
 from sensorium.lifting.prior.schedule import CosineSchedule
 
 EARLIEST, LATEST = 0.01, 0.99  # of t
+LATE = (0.8, 0.995)  # of t where the noisy picture tells nothing of the pose, so that the network has to be told
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def draw_batch(
     same: float,
     seed: int,
     step: int,
+    late: float = 0.0,
 ) -> Batch:
     """Return the batch of a step.
 
@@ -67,6 +69,7 @@ def draw_batch(
         same: Share of targets that are the reference itself.
         seed: Of the training.
         step: Counts from 0.
+        late: Share of targets whose time is drawn from `LATE`; all else, and the times of the others, stay the same.
     """
     generator = torch_generator(seed, "batch", step)
 
@@ -76,8 +79,8 @@ def draw_batch(
     chosen = torch.randint(len(pool), (references,), generator=generator)
     views = torch.randint(1, pool.poses.shape[1], (references, targets), generator=generator)
     views = torch.where(uniform(references, targets) < same, 0, views)
-    shown = _pictures(pool.rgba[chosen, 0])
-    wanted = _pictures(pool.rgba[chosen[:, None], views].flatten(0, 1))
+    shown = pictures(pool.rgba[chosen, 0])
+    wanted = pictures(pool.rgba[chosen[:, None], views].flatten(0, 1))
     poses = pool.poses[chosen[:, None], views].flatten(0, 1)
     azimuths = poses[:, 1]
     # The mirror image of an object, seen from the mirrored camera, is an object too.
@@ -93,6 +96,9 @@ def draw_batch(
     x0 = 2 * wanted - 1
     noise = torch.randn(x0.shape, generator=generator)
     t = EARLIEST + (LATEST - EARLIEST) * uniform(len(x0))
+    if late:
+        share, place = torch.rand((2, len(x0)), generator=torch_generator(seed, "late times", step))
+        t = torch.where(share < late, LATE[0] + (LATE[1] - LATE[0]) * place, t)
     schedule = CosineSchedule()
     return Batch(
         references=2 * shown - 1,
@@ -107,6 +113,6 @@ def draw_batch(
     )
 
 
-def _pictures(rgba: Tensor) -> Tensor:
-    """uint8 [N, S, S, 4] to float32 [N, 4, S, S] in 0..1."""
+def pictures(rgba: Tensor) -> Tensor:
+    """Return uint8 [N, S, S, 4] as float32 [N, 4, S, S] in 0..1."""
     return rgba.permute(0, 3, 1, 2).float() / 255

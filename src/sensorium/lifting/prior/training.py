@@ -26,6 +26,7 @@ from sensorium.core.files import read_json, read_safetensors, sha256_file, write
 from sensorium.core.rundir import RunDirectory
 from sensorium.core.seeds import derive
 from sensorium.lifting.prior.batches import Batch, draw_batch
+from sensorium.lifting.prior.gap import gap_batch, turned
 from sensorium.lifting.prior.network import Denoiser, NetworkConfig
 from sensorium.lifting.prior.pool import Pool, PoolConfig, generate, read
 from sensorium.lifting.prior.poses import angles, plucker
@@ -45,6 +46,7 @@ class Phase(Config):
     steps: int = Field(ge=1, description="how many")
     references: int = Field(16, ge=1, description="objects in a batch")
     rate: tuple[float, float] = Field((4e-4, 4e-5), description="learning rate at its begin and end, by half a cosine")
+    late: float = Field(0.0, ge=0, le=1, description="share of targets with t from 0.8 on, where poses are learnt")
 
 
 class TrainingConfig(Config):
@@ -65,7 +67,14 @@ class TrainingConfig(Config):
     initial: Path | None = Field(None, description="exported weights to begin with; none: random ones")
     seed: int = Field(0, ge=0, description="decides every draw")
     log_every: int = Field(20, ge=1, description="steps that a line of metrics is the mean of")
+    gap_every: int = Field(500, ge=0, description="steps between looks at what a wrong azimuth costs; 0: never")
     save_every: int = Field(100, ge=1, description="steps between checkpoints; a multiple of log_every")
+
+    def looks(self, step: int) -> bool:
+        """Return whether the line of metrics of a step tells what a wrong azimuth costs: the first one from when it is
+        due."""
+        every = self.gap_every
+        return every > 0 and step // every > max(step - self.log_every, 0) // every
 
     @property
     def steps(self) -> int:
@@ -125,6 +134,7 @@ class Training:
             same=config.same,
             seed=config.seed,
             step=self.step,
+            late=phase.late,
         )
         loss, elevation = self._losses(batch)
         total = loss + config.elevation_weight * elevation
@@ -141,9 +151,15 @@ class Training:
         self.step += 1
         return {"loss": float(loss.detach()), "elevation_loss": float(elevation.detach()), "norm": float(norm)}
 
+    @torch.no_grad()
+    def gap(self, batch: Batch) -> float:
+        """Return by how much the first term of the loss is larger where azimuths are wrong, see `gap`."""
+        right, wrong = self._losses(batch)[0], self._losses(turned(batch))[0]
+        return float(wrong - right)
+
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         batch = Batch(**{name: value.to(self.device) for name, value in vars(batch).items()})
-        side, targets = batch.noisy.shape[-1], self.config.targets
+        side, targets = batch.noisy.shape[-1], len(batch.noisy) // len(batch.references)
         posed = batch.posed
         own_rays = plucker(batch.reference_elevations, torch.zeros_like(posed), side) * posed[:, None, None, None]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -262,6 +278,8 @@ def _history(weights: Path) -> dict[str, object]:
 def _continue(training: Training, run: RunDirectory, folder: Path, until: int) -> None:
     config = training.config
     pools: dict[Phase, Pool] = {}
+    judged: dict[tuple[int, int], Batch] = {}
+    gap: float | None = None
     seen: list[dict[str, float]] = []
     clock, busy, since = time.monotonic(), time.process_time(), training.step
     while training.step < until:
@@ -274,6 +292,10 @@ def _continue(training: Training, run: RunDirectory, folder: Path, until: int) -
         seen.append(training.advance(pools[phase]))
         if training.step % config.log_every == 0:
             means = {key: sum(entry[key] for entry in seen) / len(seen) for key in seen[0]}
+            if config.looks(training.step):
+                sides = phase.pool.side, phase.side
+                judged = judged if sides in judged else {sides: gap_batch(*sides)}
+                means["gap"] = gap = training.gap(judged[sides])
             run.append(METRICS, {"step": training.step, "phase": number, "rate": rate, **means})
             seen = []
         if training.step % config.save_every == 0 or training.step == config.steps:
@@ -282,7 +304,8 @@ def _continue(training: Training, run: RunDirectory, folder: Path, until: int) -
             now, used = time.monotonic(), time.process_time()
             steps, seconds, cpu = training.step - since, now - clock, used - busy
             run.append(TIMING, {"step": training.step, "steps": steps, "seconds": seconds, "cpu_seconds": cpu})
-            logger.info("step %d of %d, %.2f s a step", training.step, config.steps, seconds / steps)
+            told = "" if gap is None else f", azimuth + 90 costs {gap:.5f}"
+            logger.info("step %d of %d, %.2f s a step%s", training.step, config.steps, seconds / steps, told)
             clock, busy, since = now, used, training.step
 
 
