@@ -32,6 +32,9 @@ class NetworkConfig(Config):
     attention: tuple[int, ...] = Field((2, 3), description="levels with attention")
     heads: int = Field(4, ge=1, description="of each attention")
     embedding: int = Field(160, ge=8, multiple_of=2, description="size of the vector of time and pose")
+    pose_gain: float = Field(
+        1.0, gt=0, description="factor of the embedded pose, whose vector is small beside the one of time"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -159,7 +162,7 @@ class Denoiser(nn.Module):
             pose: Angles, [B, 8].
             known: 1 where the condition is given, 0 where it is withheld, [B]; all are given where this is None.
         """
-        embedded_pose = self.pose(pose)
+        embedded_pose = self.config.pose_gain * self.pose(pose)
         if known is not None:
             mask = known[:, None, None, None]
             reference, rays, features = reference * mask, rays * mask, [level * mask for level in features]
