@@ -65,6 +65,22 @@ def test_it_knows_views_better_than_chance_and_heeds_its_conditions(prior: ViewP
     assert error(reference, poses[1:, 1] + 90) != pytest.approx(right, rel=1e-4)
 
 
+def test_the_page_tells_the_numbers_of_its_rows_and_of_the_card(prior: ViewPrior, benchmark: ModuleType) -> None:
+    """Its sentences as well as its tables: how many objects, steps, and steps at 64 pixels."""
+    objects, trainings = len(benchmark.read_rows()), [prior.card["training"]]
+    before = prior.card.get("begun_from")
+    while before is not None:
+        trainings.append(before["training"])
+        before = before.get("begun_from")
+    phases = [phase for training in trainings for phase in training["phases"]]
+    steps, fine = (sum(phase["steps"] for phase in phases if phase["side"] >= side) for side in (0, 64))
+    page = " ".join(benchmark.PAGES[0].read_text(encoding="utf-8").split())
+    assert f"on {objects} procedural objects" in page
+    assert f"200 objects were to be judged, {objects} were" in page
+    assert f"{steps:,} steps, " in page
+    assert f"{fine:,} of the {steps:,} steps were done at 64 pixels" in page
+
+
 def test_the_rows_are_of_the_shipped_weights_and_fill_the_documents(prior: ViewPrior, benchmark: ModuleType) -> None:
     rows = benchmark.read_rows()
     assert rows
