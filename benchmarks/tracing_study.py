@@ -4,9 +4,9 @@
     python benchmarks/tracing_study.py --table
 
 The first run is compared with each other one, and so is every run named by `--also`; all differences are paired over
-test students. Rows go to docs/results/rows/tracing-uncertainty.jsonl: one for each model, one for each that others are
-compared with. The figure of deferring goes beside the page. `sensorium trace uncertainty` makes the same numbers into a
-page of its own.
+test students. The page shows those of the first, and what the last one loses by flips. Rows go to
+docs/results/rows/tracing-uncertainty.jsonl: one for each model, one for each that others are compared with. The figure
+of deferring goes beside the page. `sensorium trace uncertainty` makes the same numbers into a page of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ FIGURE = ROOT / "docs" / "images" / "tracing-deferring.svg"
 RATES = ("0.1 symmetric", "0.2 symmetric", "0.3 symmetric", "0.2 slip", "0.2 guess")
 HISTORIES = ("1-4", "5-9", "10-19", "20-49", "50-99", "100+")
 DRAWN = ("confidence", "variance")  # curves of these alone, or nobody can tell them apart
+PAIRED = (
+    "confidence - confidence",
+    "confidence - dropout confidence",
+    "variance - variance",
+    "variance - dropout variance",
+)
+SILENT = 1e-6  # a mean variance below it is rounding: that model has no doubt to show
 
 
 def rows_of(found: list[Studied], also: Iterable[str]) -> list[dict[str, Any]]:
@@ -86,9 +93,9 @@ def fill() -> None:
     tables = {
         "calibration": _calibration(models),
         "deferring": _deferring(models),
-        "deferring, paired": _paired(compared, "deferring"),
+        "deferring, paired": _paired(models, *next(iter(compared.items())), "deferring"),
         "frozen": _frozen(models),
-        "joint, paired": _paired(compared, "joint"),
+        "joint, paired": _paired(models, *next(iter(compared.items())), "joint"),
         "evidence": _evidence(models),
         "flips": _flips(models, compared),
     }
@@ -128,19 +135,27 @@ def _deferring(models: dict[str, Any]) -> list[str]:
              _n(one["aurc"]), f"{one['error_ratio']:.2f}"]
             for name, n in models.items()
             for score, one in n["selective"].items()
+            if score == "confidence" or "dropout" in score or _doubts(n)
         ),
     )  # fmt: skip
 
 
-def _paired(compared: dict[str, Any], kind: str) -> list[str]:
+def _doubts(numbers: dict[str, Any]) -> bool:
+    evidence = numbers["evidence"]
+    return bool(evidence) and max(value or 0 for value in evidence["mean_variance"].values()) > SILENT
+
+
+def _paired(models: dict[str, Any], first: str, row: dict[str, Any], kind: str) -> list[str]:
+    """Return the differences of the first model to the others; of scores, those that are alike."""
     columns = {"deferring": ["ACC at 80 %", "scores", "difference"], "joint": ["joint NLL", "answers", "difference"]}
     return _table(
         columns[kind],
         (
             [f"{first} - {other}", key, _gap(gap)]
-            for first, row in compared.items()
             for other, gaps in row[kind].items()
             for key, gap in gaps.items()
+            if kind == "joint"
+            or (key in PAIRED and (not key.endswith("variance") or "dropout" in key or _doubts(models[other])))
         ),
     )
 
@@ -162,7 +177,7 @@ def _frozen(models: dict[str, Any]) -> list[str]:
 def _evidence(models: dict[str, Any]) -> list[str]:
     rows = []
     for name, n in models.items():
-        if n["evidence"]:
+        if _doubts(n):
             means = n["evidence"]["mean_variance"]
             fall = n["evidence"]["fall"]
             shown = ["–" if means.get(key) is None else f"{means[key]:.4f}" for key in HISTORIES]
@@ -175,11 +190,11 @@ def _flips(models: dict[str, Any], compared: dict[str, Any]) -> list[str]:
     for name, n in models.items():
         if n["noise"]:
             rows.append([name, _n(n["raw"]["auc"]), *(_n(n["noise"][key]["auc"]) for key in RATES)])
-    for first, row in compared.items():
+    for first, row in list(compared.items())[:1]:
         for other, gaps in row["gaps"].items():
             if "0.1 symmetric" in gaps:
                 rows.append([f"{first} - {other}", _gap(gaps["0"]), *(_gap(gaps[key]) for key in RATES)])
-    for first, row in compared.items():
+    for first, row in list(compared.items())[-1:]:  # the last that was asked for: the model that is to fall less
         for other, gaps in row["fall_gaps"].items():
             rows.append([f"fall of {first} - fall of {other}", "", *(_gap(gaps[key]) for key in RATES if key in gaps)])
     return _table(["AUC", "no flips", "10 %", "20 %", "30 %", "20 % of right ones", "20 % of wrong ones"], rows)

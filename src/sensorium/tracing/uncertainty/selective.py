@@ -24,6 +24,7 @@ from sensorium.tracing.uncertainty.resampling import Statistic, interval
 Floats = npt.NDArray[np.float64]
 
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+ROUNDING = 1e-9  # variances of probabilities in single precision come to 1e-14
 KEPT = 0.8  # the share that the deferring of a result speaks of
 
 
@@ -57,10 +58,10 @@ class Selective:
 def scores_of(found: Decomposed) -> dict[str, Floats]:
     """Return every score that rows can be kept by, larger = more certain: float64 [n] each.
 
-    Without an epistemic part there is the confidence alone.
+    Without an epistemic part there is the confidence alone; a variance that is rounding is none.
     """
     scores = {"confidence": found.confidence}
-    if found.variance.any():
+    if found.variance.max(initial=0.0) > ROUNDING:
         scores |= {"variance": -found.variance, "bald": -found.epistemic}
     return scores
 

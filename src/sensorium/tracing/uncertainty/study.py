@@ -44,7 +44,14 @@ from sensorium.tracing.uncertainty.frozen import (
 from sensorium.tracing.uncertainty.noise import RATES, Flip, flip_history
 from sensorium.tracing.uncertainty.resampling import Statistic, interval, weighted_mean
 from sensorium.tracing.uncertainty.rows import PASSES, Asked, by_dropout, by_members, own_uncertainty, targets
-from sensorium.tracing.uncertainty.selective import Selective, accuracy_interval, accuracy_kept, scores_of, selective
+from sensorium.tracing.uncertainty.selective import (
+    ROUNDING,
+    Selective,
+    accuracy_interval,
+    accuracy_kept,
+    scores_of,
+    selective,
+)
 
 FIRST = {"1": (1, 1), "2": (2, 2), "3-4": (3, 4), "5-9": (5, 9)}
 LAST = (5, 10, 20, 50)
@@ -193,7 +200,7 @@ def _study(subject: _Subject, config: StudyConfig) -> Studied:
             for name, (one, values, said) in orders.items()
         },
         "frozen": {name: one for name, (one, _, _) in frozen.items()},
-        "evidence": _evidence(rows) if own.variance.any() else None,
+        "evidence": _evidence(rows) if own.variance.max(initial=0.0) > ROUNDING else None,
         "noise": {name: {"auc": auc(one.p, one.response)} for name, one in noisy.items()},
         "short": _short(subject, rows) if config.short else None,
     }
@@ -287,7 +294,11 @@ def _short(subject: _Subject, rows: Predictions) -> dict[str, Any]:
 
 
 def _numbers(p: Any, response: Any, variance: Any, inside: npt.NDArray[np.bool_]) -> dict[str, float | None]:
-    doubt = None if variance is None or not np.any(variance) else float(np.asarray(variance)[inside].mean())
+    doubt = (
+        None
+        if variance is None or np.max(variance, initial=0.0) <= ROUNDING
+        else float(np.asarray(variance)[inside].mean())
+    )
     return {"n": len(p), "auc": auc(p, response), "ece": reliability(p, response).ece, "variance": doubt}
 
 
