@@ -113,11 +113,7 @@ def _tables(found: Sequence[Studied], compared: Contrasts) -> list[dict[str, Any
         ),
         each(
             ["ACC at 80 %: first's score - score of", "score", "difference", "p"],
-            [
-                [f"{found[0].name} - {name}", key, _gap(gap), f"{gap.p:.3f}"]
-                for name, one in compared.deferring.items()
-                for key, gap in one.items()
-            ],
+            _paired(found[0].name, compared.deferring),
             "Deferring, paired",
         ),
         each(
@@ -154,11 +150,7 @@ def _tables(found: Sequence[Studied], compared: Contrasts) -> list[dict[str, Any
         ),
         each(
             ["joint NLL per answer", "next answers", "difference", "p"],
-            [
-                [f"{found[0].name} - {name}", key, _gap(gap), f"{gap.p:.3f}"]
-                for name, one in compared.joint.items()
-                for key, gap in one.items()
-            ],
+            _paired(found[0].name, compared.joint),
             "Joint prediction, paired",
         ),
     ]
@@ -193,6 +185,12 @@ def _tables(found: Sequence[Studied], compared: Contrasts) -> list[dict[str, Any
         note = "first: the answer's place in its learner's history; last: how many answers a prediction sees."
         tables.append(each(["model", "history", "rows", "AUC", "ECE", "variance"], rows, "Short histories", note))
     return [table for table in tables if table["rows"]]
+
+
+def _paired(first: str, by: By) -> list[list[str]]:
+    return [
+        [f"{first} - {name}", key, _gap(gap), f"{gap.p:.3f}"] for name, one in by.items() for key, gap in one.items()
+    ]
 
 
 def _show(value: float | None, digits: int = 4) -> str:

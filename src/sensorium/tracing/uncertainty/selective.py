@@ -9,7 +9,6 @@ Equal scores keep the order of their rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,12 +123,3 @@ def accuracy_interval(
 ) -> Interval:
     """Return the accuracy at 80 % coverage with its 95 % interval over students."""
     return interval(accuracy_kept(p, response, certainty), student, seed=seed)
-
-
-def all_orders(models: Mapping[str, tuple[Decomposed, npt.ArrayLike]]) -> dict[str, Selective]:
-    """Return every score of every model, by "model: score"."""
-    return {
-        f"{name}: {score}": selective(found.p, response, values)
-        for name, (found, response) in models.items()
-        for score, values in scores_of(found).items()
-    }
