@@ -27,7 +27,7 @@ from sensorium.data.dataset import Dataset
 from sensorium.data.schema import INTERACTIONS, ITEMS, USERS
 from sensorium.data.splitting import KNOWN, LEFT_OUT, TEST, TRAIN, VALID, Assignment, SplitRows, Splitter
 
-__all__ = ["KNOWN", "TEST", "TRAIN", "VALID", "Repeats", "Rows", "Split", "make_split"]
+__all__ = ["KNOWN", "TEST", "TRAIN", "VALID", "Repeats", "Rows", "Split", "make_split", "users_of_items"]
 
 FORMAT_VERSION = 2
 METADATA = b"sensorium.split"
@@ -98,6 +98,18 @@ class Split:
         """Return the rows with one label, in the order of the file."""
         chosen = self.label == label
         return Rows(self.row[chosen], self.user[chosen], self.item[chosen])
+
+
+def users_of_items(user: Integers, item: Integers, n_items: int) -> Integers:
+    """Return how many users each item has, int64 [I], from rows in any order in which a pair may stand again.
+
+    Args:
+        user: int64 [E].
+        item: int64 [E].
+        n_items: I.
+    """
+    pairs = np.unique(user.astype(np.int64) * n_items + item)
+    return np.bincount(pairs % n_items, minlength=n_items).astype(np.int64)
 
 
 class _Choice(Config):

@@ -83,8 +83,14 @@ class TrainView:
 
     @cached_property
     def item_count(self) -> Integers:
-        """Train rows of each item, n_i: int64 [I]."""
+        """Train rows of each item: int64 [I]."""
         return np.bincount(self.item, minlength=self.n_items)
+
+    @cached_property
+    def item_users(self) -> Integers:
+        """Users of each item in train, n_i of the protocol: int64 [I]; one who had it several times is one."""
+        again = (np.diff(self.user) == 0) & (np.diff(self.item) == 0)  # rows are sorted by user and item
+        return self.item_count - np.bincount(self.item[1:][again], minlength=self.n_items)
 
     @cached_property
     def item_order(self) -> Integers:

@@ -22,7 +22,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import read_parquet
 from sensorium.core.registry import did_you_mean
 from sensorium.core.seeds import catalogue_order
-from sensorium.data.splits import TRAIN
+from sensorium.data.splits import TRAIN, users_of_items
 from sensorium.evaluation.metrics import Integers
 from sensorium.evaluation.results import Lists, RankingResult, measure
 from sensorium.evaluation.tasks import RankingTask, SplitLike, ranking_task
@@ -66,7 +66,7 @@ def evaluate_lists(
         mask: What the system was allowed to leave out, where no task is given: targets in it are unreachable, entries
             in it are counted.
         task: What was asked: histories, for example (`histories.history_task`).
-        item_count: int64 [I], train users of each item; None counts the train rows of the split.
+        item_count: int64 [I], train users of each item; None counts those of the split.
         tie_seed: Seed of the permutation that orders equal scores.
         user: Name of the column of user ids.
         item: Name of the column of item ids.
@@ -107,7 +107,8 @@ def evaluate_lists(
     if by == "score":  # one place more than asked for, where there is one, shows a tie at the cut
         scores = _table(row, place, entries["score"].to_numpy(), len(task), max(k, min(longest, k + 1)), -np.inf)
     if item_count is None:
-        item_count = np.bincount(split.part(TRAIN).item, minlength=split.n_items).astype(np.int64)
+        train = split.part(TRAIN)
+        item_count = users_of_items(train.user, train.item, split.n_items)
     masked = task.rules.get("masked", "nothing")
     return measure(
         task,

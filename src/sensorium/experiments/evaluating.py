@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from sensorium.core.config import Component, build
@@ -21,7 +19,7 @@ from sensorium.core.rundir import RunDirectory
 from sensorium.data.catalogue import open_dataset
 from sensorium.data.dataset import Dataset
 from sensorium.data.noise import add_noise
-from sensorium.data.splits import TRAIN, Repeats, Split, make_split
+from sensorium.data.splits import TRAIN, Repeats, Split, make_split, users_of_items
 from sensorium.evaluation.lists import evaluate_lists
 from sensorium.evaluation.results import RankingResult
 from sensorium.evaluation.selection import check_evaluation
@@ -41,7 +39,6 @@ class _Rules:
 
     Attributes:
         by_history: Whether histories were asked, not user ids: what is masked is then the history.
-        in_order: Whether the model saw every train row, also of a pair that stands again.
     """
 
     ks: Sequence[int] = (5, 10, 20, 50)
@@ -54,7 +51,6 @@ class _Rules:
     min_rating: float | None = None
     tie_seed: int = 0
     by_history: bool = False
-    in_order: bool = False
 
     @classmethod
     def of(cls, config: RunConfig) -> _Rules:
@@ -71,7 +67,6 @@ class _Rules:
             min_rating=data.min_rating,
             tie_seed=evaluation.tie_seed,
             by_history=model.query_kind == "history",
-            in_order=model.info.order,
         )
 
 
@@ -141,6 +136,7 @@ def evaluate(
     _check(made, rules, given, None if config is None else base)
     if part == "valid" and mask is None:
         rules = replace(rules, mask="train")
+    train = clean.part(TRAIN)
     return evaluate_lists(
         lists,
         dataset,
@@ -148,14 +144,14 @@ def evaluate(
         ks=rules.ks,
         metrics=rules.metrics,
         task=_task(dataset, made, part, rules),
-        item_count=_item_count(clean, rules.in_order),
+        item_count=users_of_items(train.user, train.item, clean.n_items),
         tie_seed=rules.tie_seed,
     )
 
 
 def _bare(history: HistoryMask | None) -> _Rules:
     """Return the usual rules, of lists that histories asked for where one is given."""
-    return _Rules() if history is None else _Rules(repeats="all", by_history=True, in_order=True)
+    return _Rules() if history is None else _Rules(repeats="all", by_history=True)
 
 
 def _run_of(lists: pl.DataFrame | str | Path, run: str | Path | None) -> RunDirectory | None:
@@ -241,10 +237,3 @@ def _task(dataset: Dataset, split: Split, part: Literal["valid", "test"], rules:
     from sensorium.evaluation.histories import history_task  # torch is slow to import
 
     return history_task(dataset, split, part, repeat_policy=rules.repeat_policy, mask=rules.history)[1]
-
-
-def _item_count(split: Split, in_order: bool) -> npt.NDArray[np.int64]:
-    """Return the train rows of each item as the model saw them, int64 [I]: a pair once, but in order."""
-    train = split.part(TRAIN)
-    item = train.item if in_order else np.unique(train.user * split.n_items + train.item) % split.n_items
-    return np.bincount(item, minlength=split.n_items).astype(np.int64)

@@ -124,7 +124,7 @@ def measure_test(setup: Setup) -> Tested:
         metrics=evaluation.metrics,
         scores=ranked.scores,
         tie_at_cut=ranked.tie_at_cut,
-        item_count=setup.view.item_count,
+        item_count=setup.view.item_users,
         n_users=setup.view.n_users,
         rules=ranking_rules(evaluation.tie_seed),
     )
@@ -146,7 +146,7 @@ def bucket_results(setup: Setup, tested: Tested) -> dict[str, tuple[npt.NDArray[
         buckets,
         ks=evaluation.ks,
         metrics=evaluation.metrics,
-        item_count=count,
+        item_count=setup.view.item_users,
         n_users=setup.view.n_users,
     )
     return {name: (buckets[name], result) for name, result in found.items()}
@@ -161,7 +161,7 @@ def by_frequency(setup: Setup, tested: Tested) -> dict[str, RankingResult]:
         frequency_buckets(trained_count(setup)),
         ks=evaluation.ks,
         metrics=[name.partition("@")[0] for name in [setup.config.selection] if "@" in name],
-        item_count=trained_count(setup),
+        item_count=setup.view.item_users,
         n_users=setup.view.n_users,
     )
 
@@ -189,6 +189,6 @@ def _measured(setup: Setup) -> dict[str, Any]:
         "ks": evaluation.ks,
         "metrics": evaluation.metrics,
         "tie_seed": evaluation.tie_seed,
-        "item_count": setup.view.item_count,
+        "item_count": setup.view.item_users,
         "n_users": setup.view.n_users,
     }

@@ -13,11 +13,14 @@ from sensorium.cli import main
 from sensorium.core.errors import ConfigError
 from sensorium.data.dataset import Dataset
 from sensorium.data.schema import Source
-from sensorium.data.splits import make_split
+from sensorium.data.splits import TRAIN, make_split
 from sensorium.data.store import write_tables
 from sensorium.data.view import permuted_order, train_view
+from sensorium.evaluation.histories import history_task
+from sensorium.evaluation.lists import evaluate_lists
 from sensorium.experiments.compare import compare
 from sensorium.experiments.config import read_config
+from sensorium.experiments.evaluating import evaluate
 from sensorium.experiments.run import load_run, run
 from sensorium.serving.recommend import recommend
 
@@ -108,6 +111,35 @@ def test_a_matrix_of_users_and_items_knows_a_repeated_pair_once(log: Dataset) ->
     pairs = set(zip(ordered.user.tolist(), ordered.item.tolist(), strict=True))
     assert len(ordered.user) > len(plain.user) == len(pairs)
     assert plain.matrix.max() == 1
+
+
+def test_novelty_counts_users_not_rows(log: Dataset, tmp_path: Path) -> None:
+    """docs/protocol.md: n_i are train users. Who had an item several times is one, wherever novelty is counted."""
+    config = tree(log, {"name": "sasrec", "dim": 8, "length": 4})
+    config |= {"evaluation": {"ks": [3], "metrics": ["hit_rate", "novelty"]}, "selection": "hit_rate@3"}
+    result = run(config, out=tmp_path / "run").result
+    split = make_split(log, config["data"]["split"], seed=0, repeats="all")  # type: ignore[index]
+    train = split.part(TRAIN)
+    users = [set(train.user[train.item == item].tolist()) for item in range(ITEMS)]
+    rows = np.bincount(train.item, minlength=ITEMS)
+    assert any(count > len(of) for count, of in zip(rows, users, strict=True))  # somebody had an item again
+    view = train_view(log, split, ordered=True)
+    assert view.item_users.tolist() == [len(of) for of in users]
+    assert view.item_count.tolist() == rows.tolist()
+
+    def novelty(items: list[int], counts: list[int]) -> float:
+        return float(np.mean([-np.log2((counts[item] + 1) / (USERS + 1)) for item in items]))
+
+    lists = pl.read_parquet(tmp_path / "run" / "lists.parquet").filter(pl.col("rank") <= 3)
+    shown = log.items_of(lists["item_id"].to_list()).tolist()
+    found, wanted = result["test"]["metrics"]["novelty@3"], novelty(shown, [len(of) for of in users])
+    assert found == pytest.approx(wanted, abs=1e-9)
+    assert abs(found - novelty(shown, rows.tolist())) > 1e-3
+    assert result["buckets"]["warm"]["metrics"]["novelty@3"] == pytest.approx(found, abs=1e-9)
+    by_file = evaluate(tmp_path / "run" / "lists.parquet", ks=[3], metrics=["novelty"])
+    assert by_file.summary["novelty@3"] == pytest.approx(found, abs=1e-9)
+    direct = evaluate_lists(lists, log, split, ks=[3], metrics=["novelty"], task=history_task(log, split, "test")[1])
+    assert direct.summary["novelty@3"] == pytest.approx(found, abs=1e-9)
 
 
 def test_destroyed_order_keeps_each_user_s_items(log: Dataset) -> None:
