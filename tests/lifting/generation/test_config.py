@@ -5,7 +5,7 @@ import pytest
 from sensorium.core.config import build, dump
 from sensorium.core.errors import ConfigError
 from sensorium.lifting.contrastive import released
-from sensorium.lifting.generation.config import LiftConfig
+from sensorium.lifting.generation.config import LiftConfig, laid_over
 from sensorium.lifting.generation.objective import elevation_range, novel_poses
 from sensorium.lifting.guidance.base import Pose
 
@@ -27,9 +27,26 @@ def test_presets_fill_in_sizes() -> None:
 def test_parity_takes_the_released_constants() -> None:
     parity = made(preset="parity")
     assert parity.contrastive == released()
-    assert (parity.guidance_weight, parity.known.floor, parity.sizes.known_side) == (2.0, 0.0, 1024)
+    assert (parity.guidance_factor, parity.known.floor, parity.sizes.known_side) == (2.0, 0.0, 1024)
     assert [parity.sizes.novel_side(share) for share in (0.39, 0.4)] == [512, 1024]
     assert parity.lpips_net == "vgg16"
+
+
+def test_parity_adds_up_as_many_views_as_there_are() -> None:
+    """lambda_g = B follows the views of a step, after a round trip too; a weight that is given wins."""
+    parity = made(preset="parity", novel={"views": 4})
+    assert parity.guidance_factor == 4.0
+    assert made(**laid_over(bare(parity), {"novel": {"views": 5}})).guidance_factor == 5.0
+    assert made(**bare(parity)) == parity
+    assert made(preset="parity", novel={"views": 4}, guidance_weight=1.5).guidance_factor == 1.5
+    assert made(novel={"views": 4}).guidance_factor == 1.0
+    with pytest.raises(ConfigError, match="guidance_weight"):
+        made(guidance_weight=-1.0)
+
+
+def bare(config: LiftConfig) -> dict[str, object]:
+    """A configuration as a file holds it, without what `made` gives."""
+    return {key: value for key, value in dump(config).items() if key not in ("photo", "guidance")}
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,10 @@ def test_the_loss_by_hand(lpips: LPIPS) -> None:
     plain = LiftObjective(reference, ELEVATION, Oracle(cube), None, config(), drawer_)(cloud, 0)
     weighted = LiftObjective(reference, ELEVATION, Oracle(cube), None, config(guidance_weight=3.0), drawer_)(cloud, 0)
     torch.testing.assert_close(weighted.terms["guidance"], 3 * plain.terms["guidance"])
+    added = config(guidance_weight="views", novel={"views": 3})
+    mean = config(novel={"views": 3})
+    three = [LiftObjective(reference, ELEVATION, Oracle(cube), None, one, drawer_)(cloud, 0) for one in (mean, added)]
+    torch.testing.assert_close(three[1].terms["guidance"], 3 * three[0].terms["guidance"])
     assert "contrastive" not in plain.terms
     alone = LiftObjective(reference, ELEVATION, NoGuidance(), term, settings, drawer_)(cloud, 5)
     assert list(alone.terms) == ["rgb", "alpha"]

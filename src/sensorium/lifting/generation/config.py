@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sensorium.core.config import Config, component, dump
 from sensorium.lifting.contrastive import ContrastiveConfig, released
@@ -68,7 +68,9 @@ class LiftConfig(Config):
     guidance: component(GROUP) = Field(  # type: ignore[valid-type]
         {"name": "view-prior"}, description="who knows the other sides, and its own keys"
     )
-    guidance_weight: float = Field(1.0, ge=0, description="of the mean loss of guidance over the views of a step")
+    guidance_weight: float | Literal["views"] = Field(
+        1.0, description="of the mean loss of guidance over the views of a step; views: as many as there are, their sum"
+    )
     known: KnownConfig = Field(default_factory=KnownConfig, description="the view of the photo")
     novel: NovelConfig = Field(default_factory=NovelConfig, description="views from other sides")
     contrastive: ContrastiveConfig = Field(default_factory=ContrastiveConfig, description="the contrastive term")
@@ -79,12 +81,24 @@ class LiftConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the optimisation runs")
     seed: int = Field(0, ge=0, description="decides every random draw")
 
+    @field_validator("guidance_weight")
+    @classmethod
+    def _not_negative(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and not value >= 0:
+            raise ValueError(f"a weight is at least 0, not {value:g}")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _filled_in(cls, tree: Any) -> Any:
         if isinstance(tree, Mapping) and (name := tree.get("preset", "cpu-fast")) in FILLED:
             return laid_over(FILLED[name], tree)
         return tree
+
+    @property
+    def guidance_factor(self) -> float:
+        """lambda_g as a number: the weight of the mean loss of guidance over the views of a step."""
+        return float(self.novel.views) if isinstance(self.guidance_weight, str) else self.guidance_weight
 
     @property
     def lpips_net(self) -> str:
@@ -124,7 +138,7 @@ FILLED: dict[str, dict[str, Any]] = {
         "parity",
         mesh={"max_faces": 50_000, "merge": "first"},
         known={"floor": 0.0},
-        guidance_weight=2.0,  # the released loss adds up the two views of a step
+        guidance_weight="views",  # the released loss adds up the views of a step
         contrastive=dump(released()),
         texture={"rate": 0.2, "known_weight": 1.0, "photo_side": 1024},
     ),

@@ -2,7 +2,8 @@
 
     L = 10^4 k |I - I_ref|^2 + 10^3 k |A - A_ref|^2 + lambda_g mean_b SDS_b + lambda_c L_QA,    k = max(s, 0.2)
 
-with s the share of the steps that is done. New views are drawn without a background: guidance that sees coverage gets
+with s the share of the steps that is done; the released program adds SDS_b up instead, which is lambda_g = B
+(`guidance_weight: views`). New views are drawn without a background: guidance that sees coverage gets
 it, the others lay the object on white or black themselves.
 """
 
@@ -64,7 +65,7 @@ class LiftObjective:
         novel = [self.drawer.render(cloud, pose.camera(side), bg=BLACK) for pose in poses]
         rgba = torch.stack([premultiplied(out) for out in novel])
         said = self.guidance.sds(rgba, poses, share, torch_generator(config.seed, "guidance", step))
-        terms["guidance"] = config.guidance_weight * said.loss.mean()
+        terms["guidance"] = config.guidance_factor * said.loss.mean()
         numbers = dict(said.logs)
         if self.contrastive is not None:
             draw = torch_generator(config.seed, "contrastive backgrounds", step)
