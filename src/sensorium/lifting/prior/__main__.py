@@ -15,6 +15,7 @@ import typer
 
 from sensorium.core.config import apply_overrides, build, load_yaml
 from sensorium.core.errors import ConfigError, SensoriumError
+from sensorium.core.files import read_json
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Make the embedded prior again.")
 
@@ -44,12 +45,16 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(help="folder of a training")],
     into: Annotated[Path | None, typer.Option(help="folder; by default the package's own")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="JSON file of what the weights reach, kept with them")] = None,
 ) -> None:
     """Write the averaged weights in half precision, and what is known about them."""
     from sensorium.lifting.prior.exporting import export_weights
 
     folder = into or Path(str(files("sensorium.lifting.prior") / "weights"))
-    typer.echo(f"{export_weights(run, folder)} is written")
+    reached = None if evaluation is None else read_json(evaluation)
+    if reached is not None and not isinstance(reached, dict):
+        raise ConfigError(f"{evaluation} holds no JSON object: names with what the weights reach")
+    typer.echo(f"{export_weights(run, folder, reached)} is written")
 
 
 if __name__ == "__main__":

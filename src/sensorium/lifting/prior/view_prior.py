@@ -14,6 +14,8 @@ photographs.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
@@ -28,11 +30,19 @@ from torch.nn import functional
 
 from sensorium.core.errors import DataError
 from sensorium.core.files import read_json, read_safetensors, sha256_file
+from sensorium.lifting.camera import FOVY, RADIUS
 from sensorium.lifting.prior.network import RGBA, Denoiser, NetworkConfig
 from sensorium.lifting.prior.poses import RAYS, angles, plucker
-from sensorium.lifting.prior.schedule import CosineSchedule
+from sensorium.lifting.prior.schedule import OFFSET, CosineSchedule
 
 SIDE = 64
+FORMAT = "view-prior 2"  # of the metadata of a file of weights; those of 1 tell the network alone
+SCHEDULE: dict[str, Any] = {"name": "cosine", "offset": OFFSET}
+CONVENTIONS: dict[str, Any] = {
+    "prediction": "v",
+    "picture": f"RGBA, premultiplied, {SIDE} x {SIDE}, x = 2 RGBA - 1",
+    "camera": {"radius": RADIUS, "fovy_deg": FOVY, "elevation": "negative above"},
+}
 SHIPPED = "view_prior.safetensors"
 CARD = "view_prior.json"  # beside the weights: their hash, how they were trained, what they reach
 
@@ -59,16 +69,20 @@ class ViewPrior:
         network: The denoiser.
         schedule: Noise over time.
         card: How it was trained and what it reaches, as the file beside the weights says; empty for other weights.
+        facts: What the file of weights itself tells, see `exporting`; of earlier files the network alone.
         native_size: Pixels along its pictures.
     """
 
     native_size: int = SIDE
 
-    def __init__(self, network: Denoiser, *, card: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, network: Denoiser, *, card: dict[str, Any] | None = None, facts: dict[str, Any] | None = None
+    ) -> None:
         # On a CPU convolutions are a sixth faster with the channels of a pixel side by side.
         self.network: Denoiser = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.schedule = CosineSchedule()
         self.card = card or {}
+        self.facts = facts or {}
 
     @classmethod
     def shipped(cls) -> ViewPrior:
@@ -86,12 +100,14 @@ class ViewPrior:
         """Return the prior of a file that training exported.
 
         Args:
-            path: Safetensors, with the size of the network in its metadata.
+            path: Safetensors, with the size of the network in its metadata. Schedule, conventions, generator and steps
+                need not be there: files of earlier releases lack them.
             sha256: What the file must be.
             card: What is known about it.
 
         Raises:
-            DataError: The file is missing, damaged, another one, or holds no prior.
+            DataError: The file is missing, damaged, another one, holds no prior, or was made for another schedule or
+                with other conventions than this release has.
         """
         path = Path(path)
         if not path.is_file():
@@ -105,6 +121,7 @@ class ViewPrior:
             raise DataError(f"{path} cannot be read as safetensors, it may be truncated: {error}") from None
         if "network" not in metadata:
             raise DataError(f"{path} holds no view prior: its metadata has no 'network'")
+        facts = _facts(path, metadata)
         try:
             network = Denoiser(NetworkConfig.model_validate_json(metadata["network"]))
         except ValidationError as error:
@@ -113,7 +130,7 @@ class ViewPrior:
             network.load_state_dict({name: value.float() for name, value in read_safetensors(path).items()})
         except RuntimeError as error:
             raise DataError(f"{path} does not fit its own network: {str(error).splitlines()[-1].strip()}") from None
-        return cls(network, card=card)
+        return cls(network, card=card, facts=facts)
 
     def to(self, device: torch.device | str) -> ViewPrior:
         """Move the weights to a device and return this prior."""
@@ -267,3 +284,26 @@ class ViewPrior:
             z = self.schedule.mix(x0, eps, following[None])
         rgba = (x0 + 1) / 2
         return torch.cat([rgba[:, :3], torch.maximum(rgba[:, 3:], rgba[:, :3].amax(1, keepdim=True))], 1)
+
+
+def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the metadata of a file of weights tell, without `format`; what they name must be what is meant here.
+
+    Raises:
+        DataError: An entry is no JSON, or schedule or conventions are others.
+    """
+    found: dict[str, Any] = {}
+    for name, text in metadata.items():
+        if name == "format":
+            continue
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            raise DataError(f"{path}: '{name}' of its metadata is no JSON") from None
+    for name, meant in (("schedule", SCHEDULE), ("conventions", CONVENTIONS)):
+        if name in found and found[name] != meant:
+            raise DataError(
+                f"{path} was made with another {name} than this release has: {found[name]}, here {meant}; "
+                "use the release that exported it"
+            )
+    return found
