@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sensorium.lifting.guidance.base import Pose, at_side, distil, straight_colours, time_of
+from sensorium.lifting.guidance.base import Pose, Sampler, at_side, distil, straight_colours, time_of, times_of
 from sensorium.lifting.guidance.none import NoGuidance
 
 
@@ -47,6 +47,38 @@ def test_values_that_are_not_finite_do_nothing_and_are_counted() -> None:
 
 def test_times_fall_within_their_ends() -> None:
     assert [time_of(share) for share in (0.0, 0.01, 0.5, 0.99, 1.0)] == [0.98, 0.98, 0.5, 0.02, 0.02]
+
+
+def test_uniform_times_fill_their_range_whatever_the_share() -> None:
+    """One for each picture; annealed times take nothing from the generator."""
+    draw, untouched = generator(), generator()
+    assert times_of(0.5, 3, "annealed", draw) == 0.5
+    assert torch.equal(draw.get_state(), untouched.get_state())
+    drawn = times_of(1.0, 4000, "uniform", draw)
+    assert isinstance(drawn, torch.Tensor)
+    assert torch.equal(drawn, times_of(0.01, 4000, "uniform", generator()))
+    assert 0.02 <= drawn.min() < 0.025
+    assert 0.975 < drawn.max() <= 0.98
+    counts = torch.histc(drawn, 8, 0.02, 0.98)
+    assert counts.min() > 420
+    assert counts.max() < 580
+
+
+def test_each_picture_is_distilled_at_its_own_time() -> None:
+    """Two samples at once are the two alone, with the noise that each had."""
+    z = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=generator()).requires_grad_()
+    shares = torch.tensor([0.1, 0.8], dtype=torch.float64)
+    loss, _ = distil(z, shares, lambda noisy: noisy.square(), generator())
+    loss.sum().backward()
+    noise = torch.randn(z.shape, generator=generator(), dtype=z.dtype)
+    assert z.grad is not None
+    for sample, grad, eps, a in zip(z.detach(), z.grad, noise, shares, strict=True):
+        noisy = a.sqrt() * sample + (1 - a).sqrt() * eps
+        torch.testing.assert_close(grad, (1 - a) * (noisy.square() - eps), atol=1e-12, rtol=0)
+
+
+def test_not_every_guidance_samples() -> None:
+    assert not isinstance(NoGuidance(), Sampler)
 
 
 @pytest.mark.parametrize(

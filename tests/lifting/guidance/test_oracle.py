@@ -2,10 +2,12 @@
 
 import math
 
+import pytest
 import torch
 
-from sensorium.lifting.guidance.base import Pose
-from sensorium.lifting.guidance.oracle import Oracle
+from sensorium.core.errors import DataError
+from sensorium.lifting.guidance.base import Pose, Sampler, times_of
+from sensorium.lifting.guidance.oracle import Constant, Oracle
 from sensorium.lifting.prior import CosineSchedule
 
 
@@ -56,3 +58,50 @@ def test_noise_is_the_generators() -> None:
         "oracle-janus",
     }
     assert oracle.identity() != Oracle(truth, side=4).identity()
+
+
+def test_uniform_times_pull_each_picture_as_its_time_says() -> None:
+    oracle = Oracle(truth, side=4, times="uniform")
+    rgba = torch.rand(3, 4, 4, 4, generator=generator(), dtype=torch.float64).requires_grad_()
+    poses = [Pose(0, 30), Pose(0, -90), Pose(0, 5)]
+    said = oracle.sds(rgba, poses, 1.0, generator())
+    said.loss.sum().backward()
+    draw = generator()
+    torch.rand(3, generator=draw)  # who is fooled is drawn first
+    t = times_of(1.0, 3, "uniform", draw)
+    assert isinstance(t, torch.Tensor)
+    a = CosineSchedule().alpha_bar(t)[:, None, None, None]
+    apart = 2 * (rgba.detach() - torch.stack([truth(pose, 4) for pose in poses]).double())
+    torch.testing.assert_close(rgba.grad, 2 * (a * (1 - a)).sqrt() * apart, atol=1e-6, rtol=0)
+    assert said.logs["t"] == pytest.approx(t.mean().item())
+    assert oracle.identity() != Oracle(truth, side=4).identity()
+
+
+def test_constant_guidance_shows_one_picture_to_all_cameras() -> None:
+    picture = torch.rand(4, 16, 16, generator=generator())
+    constant = Constant(picture, side=8)
+    shrunk = torch.nn.functional.avg_pool2d(picture, 2)
+    poses = [Pose(0, 0), Pose(-40, 170)]
+    refined = constant.refine(torch.zeros(2, 4, 32, 32), poses, 0.8, generator())
+    sampled = constant.sample(poses, generator=generator())
+    for found in (*refined, *sampled):
+        torch.testing.assert_close(found, shrunk)
+    rgba = torch.zeros(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
+    constant.sds(rgba, poses, 0.5, generator()).loss.sum().backward()
+    a = float(CosineSchedule().alpha_bar(torch.tensor(0.5, dtype=torch.float64)))
+    expected = -4 * math.sqrt(a * (1 - a)) * shrunk.double()
+    torch.testing.assert_close(rgba.grad, torch.stack([expected] * 2), atol=1e-6, rtol=0)
+    assert constant.name == "constant"
+    assert constant.identity() != Constant(picture.flip(0), side=8).identity()
+    with pytest.raises(DataError, match=r"\[4, S, S\], not \[3, 16, 16\]"):
+        Constant(picture[:3])
+
+
+def test_sampling_shows_the_truth_as_it_holds_it() -> None:
+    oracle, poses = Oracle(truth, side=4), [Pose(0, 30), Pose(0, -90)]
+    assert isinstance(oracle, Sampler)
+    torch.testing.assert_close(
+        oracle.sample(poses, generator=generator()), torch.stack([truth(pose, 4) for pose in poses])
+    )
+    with pytest.raises(DataError, match="at least one step, not 0"):
+        oracle.sample(poses, steps=0, generator=generator())

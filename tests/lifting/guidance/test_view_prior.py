@@ -10,7 +10,7 @@ import torch
 from sensorium.core.errors import DataError
 from sensorium.lifting.generation.job import estimated
 from sensorium.lifting.guidance import view_prior
-from sensorium.lifting.guidance.base import Pose
+from sensorium.lifting.guidance.base import Pose, Sampler, times_of
 from sensorium.lifting.guidance.none import NoGuidance
 from sensorium.lifting.guidance.view_prior import ViewPriorConfig, ViewPriorGuidance
 from sensorium.lifting.prior import ViewPrior
@@ -49,6 +49,48 @@ def test_it_distils_the_prior(guidance: ViewPriorGuidance) -> None:
     )
     torch.testing.assert_close(rgba.grad, 2 * (1 - a) * (predicted - noise), atol=1e-5, rtol=1e-5)
     assert said.logs["not_finite"] == 0
+
+
+def test_uniform_times_are_each_picture_s_own(guidance: ViewPriorGuidance) -> None:
+    uniform = ViewPriorGuidance(ViewPriorConfig(scale=1.5, times="uniform"), prior=guidance.prior)
+    uniform.prepare(torch.rand(4, 64, 64, generator=generator()), -10.0)
+    rgba = torch.rand(2, 4, 64, 64, generator=generator()).requires_grad_()
+    said = uniform.sds(rgba, POSES, 0.4, generator())
+    said.loss.sum().backward()
+    draw, prior = generator(), guidance.prior
+    t = times_of(0.4, 2, "uniform", draw)
+    assert isinstance(t, torch.Tensor)
+    noise = torch.randn(rgba.shape, generator=draw)
+    a = prior.schedule.alpha_bar(t).reshape(2, 1, 1, 1)
+    noisy = a.sqrt().float() * (2 * rgba.detach() - 1) + (1 - a).sqrt().float() * noise
+    told = (torch.tensor([-10.0, 20.0]), torch.tensor([40.0, -130.0]))
+    predicted = prior.predict(noisy, t, uniform._known, *told, scale=1.5)
+    torch.testing.assert_close(rgba.grad, (2 * (1 - a) * (predicted - noise)).float(), atol=1e-5, rtol=1e-5)
+    assert said.logs["t"] == pytest.approx(t.mean().item())
+    assert uniform.identity() != guidance.identity()
+
+
+def test_the_identity_is_that_of_all_weights(guidance: ViewPriorGuidance) -> None:
+    other = deepcopy(guidance.prior)
+    assert ViewPriorGuidance(guidance.config, prior=other).identity() == guidance.identity()
+    with torch.no_grad():
+        list(other.network.parameters())[-1][..., 0] += 1
+    assert ViewPriorGuidance(guidance.config, prior=other).identity() != guidance.identity()
+
+
+def test_views_are_sampled_from_the_photo(guidance: ViewPriorGuidance) -> None:
+    assert isinstance(guidance, Sampler)
+    told = (torch.tensor([-10.0, 20.0]), torch.tensor([40.0, -130.0]))
+    for scale in (None, 3.0):
+        made = guidance.sample(POSES, steps=3, scale=scale, generator=generator())
+        expected = guidance.prior.sample(
+            guidance._known, *told, steps=3, scale=1.5 if scale is None else scale, generator=generator()
+        )
+        assert torch.equal(made, expected)
+    with pytest.raises(DataError, match="at least one step"):
+        guidance.sample(POSES, steps=0, generator=generator())
+    with pytest.raises(DataError, match="prepare"):
+        ViewPriorGuidance(prior=guidance.prior).sample(POSES, generator=generator())
 
 
 def test_the_pose_and_the_photo_matter(guidance: ViewPriorGuidance) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 
 from sensorium.core.errors import DataError, MissingExtraError, ResourceError
 from sensorium.core.files import write_safetensors
-from sensorium.lifting.guidance.base import Pose
+from sensorium.lifting.guidance import zero123
+from sensorium.lifting.guidance.base import Pose, Sampler, times_of
 from sensorium.lifting.guidance.zero123 import PROJECTION, StableZero123, Zero123, Zero123Config, relative_poses
 
 POSES = [Pose(-10.0, 40.0), Pose(20.0, -130.0)]
@@ -139,6 +141,79 @@ def test_refinement_is_opaque_and_changes_less_the_later_it_enters(folder: Path)
     assert late.shape == (1, 4, 256, 256)
     assert (late[:, 3] == 1).all()
     assert not torch.equal(late, early)
+
+
+def test_uniform_times_are_each_picture_s_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Zero123Config(folder=str(folder), device="cpu", allow_slow=True, times="uniform")
+    guidance = Zero123(config)
+    guidance.prepare(photo(), -10.0)
+    seen = []
+    forward = guidance.unet.forward
+
+    def watching(entry: torch.Tensor, time: torch.Tensor, **options: object) -> object:
+        seen.append(time.tolist())
+        return forward(entry, time, **options)
+
+    monkeypatch.setattr(guidance.unet, "forward", watching)
+    said = guidance.sds(photo()[None].repeat(2, 1, 1, 1), POSES, 0.9, generator())
+    draw = generator()
+    torch.rand((), generator=draw)  # the coin of the background
+    t = times_of(0.9, 2, "uniform", draw)
+    assert isinstance(t, torch.Tensor)
+    places = (1000 * t).round().long().tolist()
+    assert seen == [places * 2]
+    assert said.logs["t"] == pytest.approx(sum(places) / 2000)
+    assert guidance.identity() != made(folder).identity()
+
+
+def test_views_are_sampled_from_the_photo(folder: Path) -> None:
+    guidance = made(folder)
+    assert isinstance(guidance, Sampler)
+    first, again = (guidance.sample(POSES, steps=2, generator=generator()) for _ in range(2))
+    assert first.shape == (2, 4, 256, 256)
+    assert torch.equal(first, again)
+    assert (first[:, 3] == 1).all()
+    assert 0 <= first.min() <= first.max() <= 1
+    torch.testing.assert_close(guidance.sample(POSES[:1], steps=2, scale=5.0, generator=generator())[0], first[0])
+    assert not torch.equal(guidance.sample(POSES, steps=2, scale=1.0, generator=generator()), first)
+    with pytest.raises(DataError, match="at least one step"):
+        guidance.sample(POSES, steps=0, generator=generator())
+    blind = Zero123(guidance.config)
+    with pytest.raises(DataError, match="prepare"):
+        blind.sample(POSES, generator=generator())
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "vae/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "image_encoder/model.safetensors",
+        PROJECTION,
+        "scheduler/scheduler_config.json",
+    ],
+)
+def test_the_identity_is_that_of_every_file(folder: Path, tmp_path: Path, file: str) -> None:
+    """One changed number in the last tensor of any part is another identity; a copy of the folder is not."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "README.md").write_text("of no part")
+    assert made(copy).identity() == made(folder).identity()
+    content = (copy / file).read_bytes()
+    if file.endswith("json"):
+        content = content.replace(b"0.012", b"0.013")
+    else:
+        content = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
+    (copy / file).write_bytes(content)
+    assert made(copy).identity() != made(folder).identity()
+
+
+def test_files_are_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guidance, hashed = made(folder), []
+    real = zero123.sha256_file
+    monkeypatch.setattr(zero123, "sha256_file", lambda path: hashed.append(path) or real(path))
+    assert guidance.identity() == guidance.identity()
+    assert len(hashed) == len(set(hashed)) > 4
 
 
 def test_weights_that_are_no_safetensors(folder: Path, tmp_path: Path) -> None:

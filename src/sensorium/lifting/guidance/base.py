@@ -17,17 +17,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sensorium.core.errors import DataError
 from sensorium.lifting.camera import RADIUS, Camera, orbit
 
 GROUP = "sensorium.guidance"
 EARLIEST, LATEST = 0.98, 0.02  # shares of the schedule between which times are taken
+Times = Literal["annealed", "uniform"]
 _SCALE = 1e-12  # alpha below which a pixel has no colour
 
 
@@ -123,6 +125,29 @@ class Guidance(Protocol):
         ...
 
 
+@runtime_checkable
+class Sampler(Protocol):
+    """Guidance that can make views from the photo alone; not every one can, `isinstance(guidance, Sampler)` asks."""
+
+    def sample(
+        self, poses: Sequence[Pose], *, steps: int = 50, scale: float | None = None, generator: torch.Generator
+    ) -> Tensor:
+        """Return views of the object, premultiplied RGBA in [0, 1], float32 [B, 4, native_size, native_size].
+
+        They lie where the photo that `prepare` took lies; what sees no coverage returns opaque pictures on white.
+
+        Args:
+            poses: Of the cameras.
+            steps: Of the DDIM run (Song et al., Denoising diffusion implicit models, ICLR 2021), at least 1.
+            scale: g of classifier-free guidance; by default the one that it distils with.
+            generator: Draws the noise, on the CPU.
+
+        Raises:
+            DataError: It has not seen the photo, or there is no step.
+        """
+        ...
+
+
 def _direction(pose: Pose) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     rise, turn = math.radians(pose.elevation), math.radians(pose.azimuth)
     return np.array([math.cos(rise) * math.sin(turn), -math.sin(rise), math.cos(rise) * math.cos(turn)])
@@ -139,26 +164,69 @@ def time_of(share: float) -> float:
     return min(max(1 - share, LATEST), EARLIEST)
 
 
+def times_of(share: float, count: int, times: Times, generator: torch.Generator) -> float | Tensor:
+    """Return the times at which pictures are judged, as shares of the schedule's length.
+
+    Args:
+        share: Of the optimisation's steps that is done, in (0, 1].
+        count: Pictures, B.
+        times: "annealed" is `time_of`, the same for all; "uniform" draws one for each from 0.02 to 0.98, whatever the
+            share (Poole et al., DreamFusion, ICLR 2023, section 3).
+        generator: Draws uniform times, on the CPU; annealed ones take nothing from it.
+
+    Returns:
+        A number, or float64 [B] on the CPU.
+    """
+    if times == "annealed":
+        return time_of(share)
+    return LATEST + (EARLIEST - LATEST) * torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+def mean_time(t: float | Tensor) -> float:
+    """Return a time, or the mean of several, for what is recorded."""
+    return float(t.mean()) if isinstance(t, Tensor) else t
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a DDIM run without a step.
+
+    Raises:
+        DataError: There is none.
+    """
+    if steps < 1:
+        raise DataError(f"views are sampled in at least one step, not {steps}")
+
+
 def distil(
-    z: Tensor, alpha_bar: float, predict: Callable[[Tensor], Tensor], generator: torch.Generator
+    z: Tensor, alpha_bar: float | Tensor, predict: Callable[[Tensor], Tensor], generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of score distillation, [B], and what is to be recorded.
 
     Args:
         z: Samples [B, ...], with a graph.
-        alpha_bar: Share of the signal in the variance, in (0, 1).
+        alpha_bar: Share of the signal in the variance, in (0, 1): one for all, or [B].
         predict: Noisy samples to the noise that the model sees in them.
         generator: Draws the noise, on the CPU.
     """
     noise = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
+    signal, spread, weight = factors(alpha_bar, z)
     with torch.no_grad():
-        noisy = math.sqrt(alpha_bar) * z + math.sqrt(1 - alpha_bar) * noise
-        gradient = (1 - alpha_bar) * (predict(noisy) - noise)
+        noisy = signal * z + spread * noise
+        gradient = weight * (predict(noisy) - noise)
         finite = gradient.isfinite()
         gradient = torch.where(finite, gradient, 0.0)
     loss = 0.5 * (z - (z - gradient).detach()).square().flatten(1).sum(1)
     logs = {"grad_norm": gradient.flatten(1).norm(dim=1).mean().item(), "not_finite": float((~finite).sum())}
     return loss, logs
+
+
+def factors(alpha_bar: float | Tensor, like: Tensor) -> tuple[float | Tensor, float | Tensor, float | Tensor]:
+    """Return sqrt(a), sqrt(1 - a) and 1 - a: numbers for a number; for [B], tensors that multiply `like` [B, ...]."""
+    if isinstance(alpha_bar, float):
+        return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar), 1 - alpha_bar
+    a = alpha_bar.double().reshape(-1, *[1] * (like.ndim - 1))
+    signal, spread, weight = (value.to(like) for value in (a.sqrt(), (1 - a).sqrt(), 1 - a))
+    return signal, spread, weight
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,16 @@ from torch import Tensor
 from sensorium.core.config import Config
 from sensorium.core.errors import DataError
 from sensorium.core.files import digest, sha256_file
-from sensorium.lifting.guidance.base import GuidanceOut, Pose, at_side, distil, time_of
+from sensorium.lifting.guidance.base import (
+    GuidanceOut,
+    Pose,
+    Times,
+    at_side,
+    check_steps,
+    distil,
+    mean_time,
+    times_of,
+)
 from sensorium.lifting.prior import Reference, ViewPrior
 
 REFINING_STEPS = 50  # of a whole DDIM run, of which refinement does the last ones
@@ -24,6 +33,8 @@ class ViewPriorConfig(Config):
 
     scale: float = Field(2.0, ge=0, description="g of classifier-free guidance, at which it distils and refines")
     weights: str | None = Field(None, description="a file of one's own training; none: the one of this package")
+    times: Times = Field("annealed", description="of the noise that it distils at: falling with the steps, or drawn "
+                         "evenly for each picture")  # fmt: skip
 
 
 class ViewPriorGuidance:
@@ -38,7 +49,8 @@ class ViewPriorGuidance:
         self.config = config or ViewPriorConfig()
         weights = self.config.weights
         if prior is not None:
-            self.prior, self._identity = prior, "given weights"
+            state = {name: value.cpu().numpy() for name, value in prior.network.state_dict().items()}
+            self.prior, self._identity = prior, digest("given weights", state)
         elif weights is None:
             self.prior = ViewPrior.shipped()
             self._identity = str(self.prior.card.get("sha256"))
@@ -57,20 +69,21 @@ class ViewPriorGuidance:
 
     def identity(self) -> str:
         """Return a digest of weights and settings."""
-        return digest(self._identity, self.config.scale)
+        drawn = [] if self.config.times == "annealed" else [self.config.times]
+        return digest(self._identity, self.config.scale, *drawn)
 
     def sds(self, rgba: Tensor, poses: Sequence[Pose], share: float, generator: torch.Generator) -> GuidanceOut:
-        """Distil at an annealed time."""
+        """Distil at times that are annealed or drawn."""
         z = 2 * at_side(rgba, self.native_size).to(self._known.picture.device) - 1
-        t = time_of(share)
-        alpha_bar = float(self.prior.schedule.alpha_bar(torch.tensor(t, dtype=torch.float64)))
+        t = times_of(share, len(z), self.config.times, generator)
+        alpha_bar = self.prior.schedule.share_at(t)
         elevations, azimuths = _angles(poses, z)
 
         def predict(noisy: Tensor) -> Tensor:
             return self.prior.predict(noisy, t, self._known, elevations, azimuths, scale=self.config.scale)
 
         loss, logs = distil(z, alpha_bar, predict, generator)
-        return GuidanceOut(loss.to(rgba.device), {"t": t, **logs})
+        return GuidanceOut(loss.to(rgba.device), {"t": mean_time(t), **logs})
 
     def refine(self, rgba: Tensor, poses: Sequence[Pose], strength: float, generator: torch.Generator) -> Tensor:
         """Noise the pictures and denoise them."""
@@ -87,6 +100,15 @@ class ViewPriorGuidance:
             strength=(REFINING_STEPS - int(REFINING_STEPS * strength) + 0.5) / REFINING_STEPS,
         )
         return refined.to(rgba.device)
+
+    def sample(
+        self, poses: Sequence[Pose], *, steps: int = 50, scale: float | None = None, generator: torch.Generator
+    ) -> Tensor:
+        """Make views by DDIM from noise. See `base.Sampler`."""
+        check_steps(steps)
+        elevations, azimuths = _angles(poses, self._known.picture)
+        g = self.config.scale if scale is None else scale
+        return self.prior.sample(self._known, elevations, azimuths, steps=steps, scale=g, generator=generator)
 
     @property
     def _known(self) -> Reference:

@@ -1,6 +1,7 @@
 """Guidance by Zero-1-to-3 (Liu et al., Zero-1-to-3: zero-shot one image to 3D object, ICCV 2023) and Stable Zero123.
 
-Weights lie in a local folder as diffusers writes them, safetensors only; nothing is downloaded:
+Weights lie in a local folder as diffusers writes them, safetensors only (tools/convert_weights.py makes them of `.bin`
+files and of an original `.ckpt`); nothing is downloaded:
 
     image_encoder/           CLIP's picture tower (transformers)
     vae/, unet/              autoencoder, and U-Net with 8 input channels (diffusers)
@@ -18,6 +19,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,9 +30,17 @@ from torch.nn.functional import interpolate
 
 from sensorium.core.config import Config
 from sensorium.core.errors import DataError, ResourceError, require
-from sensorium.core.files import digest, read_json, read_safetensors
+from sensorium.core.files import digest, read_json, read_safetensors, sha256_file
 from sensorium.lifting.camera import RADIUS
-from sensorium.lifting.guidance.base import GuidanceOut, Pose, at_side, distil, time_of
+from sensorium.lifting.guidance.base import (
+    GuidanceOut,
+    Pose,
+    Times,
+    at_side,
+    check_steps,
+    distil,
+    times_of,
+)
 from sensorium.lifting.photo.cutout import on_background
 
 logger = logging.getLogger(__name__)
@@ -38,6 +48,7 @@ logger = logging.getLogger(__name__)
 SIDE, CLIP_SIDE = 256, 224
 STEPS = 50  # of a DDIM run
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+PARTS = ("image_encoder", "vae", "unet", "clip_camera_projection", "scheduler")
 PROJECTION = "clip_camera_projection/diffusion_pytorch_model.safetensors"
 
 
@@ -47,6 +58,8 @@ class Zero123Config(Config):
     folder: str = Field(description="folder of weights as diffusers writes them")
     scale: float = Field(5.0, ge=0, description="g of classifier-free guidance")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where it runs; auto: a GPU if there is one")
+    times: Times = Field("annealed", description="of the noise that it distils at: falling with the steps, or drawn "
+                         "evenly for each picture")  # fmt: skip
     allow_slow: bool = Field(False, description="run on a CPU, where one step takes minutes")
 
 
@@ -62,7 +75,7 @@ class Zero123:
 
     def __init__(self, config: Zero123Config) -> None:
         self.config = config
-        folder = Path(config.folder).expanduser()
+        self.folder = folder = Path(config.folder).expanduser()
         if not folder.is_dir():
             raise DataError(f"guidance {self.name}: {folder} is no folder of weights")
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
@@ -76,7 +89,7 @@ class Zero123:
         self._load(folder)
         self._photo: Tensor | None = None
         self._clip: Tensor | None = None
-        self._elevation = 0.0
+        self._elevation, self._home = 0.0, torch.device("cpu")
 
     def _load(self, folder: Path) -> None:
         diffusers: Any = require(
@@ -93,7 +106,8 @@ class Zero123:
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{folder} holds no weights of {self.name} as safetensors: {' '.join(str(error).split())[:200]}. "
-                "Files of other kinds are converted by tools/convert_weights.py"
+                "Convert .bin files by 'tools/convert_weights.py diffusers', an original .ckpt by "
+                "'tools/convert_weights.py zero123'"
             ) from None
         projection = read_safetensors(folder / PROJECTION)
         weight, bias = (projection.get(f"proj.{name}") for name in ("weight", "bias"))
@@ -115,24 +129,39 @@ class Zero123:
             mean, std = (small.new_tensor(values).reshape(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
             self._clip = self.tower(pixel_values=((small - mean) / std).to(self.dtype)).image_embeds[:, None]
             self._photo = self.vae.encode((2 * picture - 1).to(self.dtype)).latent_dist.mode()
-        self._elevation = elevation
+        self._elevation, self._home = elevation, reference.device
 
     def identity(self) -> str:
-        """Return a digest of the settings and of some of the weights."""
-        some = self.projection.weight.float().cpu().numpy()
-        return digest(self.name, self.config.scale, some)
+        """Return a digest of the settings and of every file that weights and schedule come from."""
+        drawn = [] if self.config.times == "annealed" else [self.config.times]
+        return digest(self.name, self.config.scale, self._files, *drawn)
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """SHA-256 of the files by their place in the folder; gigabytes, so they are read once."""
+        found = (path for part in PARTS for path in (self.folder / part).rglob("*"))
+        kept = sorted(path for path in found if path.suffix in (".safetensors", ".json"))
+        return {path.relative_to(self.folder).as_posix(): sha256_file(path) for path in kept}
 
     def sds(self, rgba: Tensor, poses: Sequence[Pose], share: float, generator: torch.Generator) -> GuidanceOut:
-        """Distil at an annealed time, through the autoencoder; pictures lie on white or black by a coin."""
+        """Distil through the autoencoder, at times that are annealed or drawn; pictures lie on white or black by a
+        coin."""
         white = bool(torch.rand((), generator=generator) < 0.5)
         picture = on_background(at_side(rgba, SIDE), 1.0 if white else 0.0).to(self.device)
         z = self._latents(picture)
-        index = min(round(time_of(share) * len(self.alpha_bars)), len(self.alpha_bars) - 1)
+        total, t = len(self.alpha_bars), times_of(share, len(z), self.config.times, generator)
         condition = self._condition(poses)
+        if isinstance(t, Tensor):
+            places = (t * total).round().long().clamp(max=total - 1)
+            loss, logs = distil(
+                z, self.alpha_bars[places], lambda noisy: self._predict(noisy, places, condition), generator
+            )
+            return GuidanceOut(loss.to(rgba.device), {"t": float(places.double().mean()) / total, **logs})
+        index = min(round(t * total), total - 1)
         loss, logs = distil(
             z, float(self.alpha_bars[index]), lambda noisy: self._predict(noisy, index, condition), generator
         )
-        return GuidanceOut(loss.to(rgba.device), {"t": index / len(self.alpha_bars), **logs})
+        return GuidanceOut(loss.to(rgba.device), {"t": index / total, **logs})
 
     @torch.no_grad()
     def refine(self, rgba: Tensor, poses: Sequence[Pose], strength: float, generator: torch.Generator) -> Tensor:
@@ -141,17 +170,34 @@ class Zero123:
         total = len(self.alpha_bars)
         steps = [total - 1 - round(k * total / STEPS) for k in range(STEPS)][int(STEPS * strength) :]
         noise = torch.randn(z.shape, generator=generator).to(z)
-        condition = self._condition(poses)
+        if steps:
+            signal = float(self.alpha_bars[steps[0]])
+            z = math.sqrt(signal) * z + math.sqrt(1 - signal) * noise
+        return self._denoised(z, steps, self._condition(poses), self.config.scale).to(rgba.device)
+
+    @torch.no_grad()
+    def sample(
+        self, poses: Sequence[Pose], *, steps: int = STEPS, scale: float | None = None, generator: torch.Generator
+    ) -> Tensor:
+        """Make views by DDIM from noise; the result is opaque, on white as the photo is. See `base.Sampler`."""
+        check_steps(steps)
+        condition, total = self._condition(poses), len(self.alpha_bars)
+        assert self._photo is not None  # `_condition` has seen to it
+        z = torch.randn((len(poses), *self._photo.shape[1:]), generator=generator).to(self.device)
+        g = self.config.scale if scale is None else scale
+        places = [total - 1 - round(k * total / steps) for k in range(steps)]
+        return self._denoised(z, places, condition, g).to(self._home)
+
+    def _denoised(self, z: Tensor, steps: Sequence[int], condition: Tensor, scale: float) -> Tensor:
+        """DDIM without added noise from noisy latents, through these places of the schedule: RGBA [B, 4, 256, 256]."""
         for place, index in enumerate(steps):
             signal = float(self.alpha_bars[index])
-            if not place:
-                z = math.sqrt(signal) * z + math.sqrt(1 - signal) * noise
-            predicted = self._predict(z, index, condition)
+            predicted = self._predict(z, index, condition, scale)
             clean = (z - math.sqrt(1 - signal) * predicted) / math.sqrt(signal)
             following = float(self.alpha_bars[steps[place + 1]]) if place + 1 < len(steps) else 1.0
             z = math.sqrt(following) * clean + math.sqrt(1 - following) * predicted
         picture = self.vae.decode((z / self.vae.config.scaling_factor).to(self.dtype)).sample.float()
-        rgb = (picture / 2 + 0.5).clamp(0, 1).to(rgba.device)
+        rgb = (picture / 2 + 0.5).clamp(0, 1)
         return torch.cat([rgb, torch.ones_like(rgb[:, :1])], 1)
 
     def _latents(self, picture: Tensor) -> Tensor:
@@ -169,16 +215,17 @@ class Zero123:
         condition: Tensor = self.projection(torch.cat([known, turned[:, None]], -1))
         return condition
 
-    def _predict(self, noisy: Tensor, index: int, condition: Tensor) -> Tensor:
-        """The noise that the U-Net sees in latents, with classifier-free guidance; float32."""
+    def _predict(self, noisy: Tensor, index: int | Tensor, condition: Tensor, scale: float | None = None) -> Tensor:
+        """The noise that the U-Net sees in latents at a place of the schedule, one for all or [B]; float32."""
         assert self._photo is not None  # `_condition` has seen to it
         photo = self._photo.expand(len(noisy), -1, -1, -1)
         channels = torch.cat([photo, torch.zeros_like(photo)])
         states = torch.cat([condition, torch.zeros_like(condition)])
         entry = torch.cat([torch.cat([noisy, noisy]).to(self.dtype), channels], 1)
-        time = torch.full((len(entry),), index, device=self.device)
+        time = torch.as_tensor(index, device=self.device).expand(len(noisy)).repeat(2)
         given, withheld = self.unet(entry, time, encoder_hidden_states=states).sample.float().chunk(2)
-        predicted: Tensor = withheld + self.config.scale * (given - withheld)
+        g = self.config.scale if scale is None else scale
+        predicted: Tensor = withheld + g * (given - withheld)
         return predicted
 
 

@@ -36,6 +36,12 @@ class CosineSchedule:
         """Return the share of the signal in the variance, in t's shape; t in 0..1."""
         return self.angle(t).cos().square()
 
+    def share_at(self, t: float | Tensor) -> float | Tensor:
+        """Return a of a time, computed in float64: a number for a number, float64 [B] for times [B] in 0..1."""
+        if isinstance(t, Tensor):
+            return self.alpha_bar(t.double())
+        return float(self.alpha_bar(torch.tensor(t, dtype=torch.float64)))
+
     def mix(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return z_t of pictures and noise [B, ...] at times [B]."""
         signal, spread = self.factors(t, x0)
