@@ -42,6 +42,8 @@ def add_items(
     from sensorium.serving.items import add_items as add
 
     done = add(run, file)
+    for notice in done.notices:
+        warn(f"note: {notice}")
     content = ", ".join(f"{count:,} with {name}" for name, count in done.with_content.items())
     known = f"; {done.known:,} were known" if done.known else ""
     say(f"{done.folder}: {done.added:,} items added{known}; {done.total:,} in all, {content}")

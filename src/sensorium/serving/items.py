@@ -13,30 +13,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from sensorium.core.errors import ConfigError, DataError
+from sensorium.core.errors import DataError
 from sensorium.data.columns import MEDIA
 from sensorium.data.contents import bring_media
 from sensorium.data.dataset import Dataset, Features
-from sensorium.data.features import add_features
-from sensorium.data.item_content import ItemContent
-from sensorium.data.schema import FeatureInfo, Source
+from sensorium.data.schema import Source
 from sensorium.data.store import new_folder, write_tables
-from sensorium.encoders.cache.job import Options
-from sensorium.encoders.contents import read_contents
-from sensorium.encoders.encode import encode
-from sensorium.encoders.store import open_encoder
 from sensorium.experiments.loading import LoadedRun, load_run
-from sensorium.experiments.setup import features_read
-from sensorium.media.errors import MediaError
-from sensorium.recommenders.towers.content import PreparedItems
-from sensorium.recommenders.towers.encoder import encoder_towers
-from sensorium.recommenders.towers.end_to_end import EndToEndTower
 from sensorium.serving.growing import grown_model
+from sensorium.serving.item_encoding import encode_as, features_to_make, raw_towers, usable, with_columns_read
 
 FOLDER = "items"
 
@@ -51,6 +40,7 @@ class AddedItems:
         known: Items of the file that the run knew already; they stay as they are.
         total: All items that were added to this run so far.
         with_content: By feature, and by encoder inside the model, how many of the total have usable content.
+        notices: Sentences about content that items lack.
     """
 
     folder: Path
@@ -58,6 +48,7 @@ class AddedItems:
     known: int
     total: int
     with_content: dict[str, int]
+    notices: tuple[str, ...] = ()
 
 
 def add_items(run: str | Path | LoadedRun, file: str | Path) -> AddedItems:
@@ -67,16 +58,17 @@ def add_items(run: str | Path | LoadedRun, file: str | Path) -> AddedItems:
         run: A run's folder, or a loaded run, whose model reads features of items or encodes their raw content.
         file: Columns item_id, and the content that the encoders of the run read: title, description, image, ...
             Paths of media are relative to the file's folder. Hidden states are stored of them where the model reads
-            such.
+            such. A cell may be empty and a column may be missing: an item without content of a kind is masked as one
+            was in training. Content that cannot be decoded counts as none, and is logged.
 
     Raises:
         ConfigError: The model knows items by their ids alone, or reads what no encoder made.
-        DataError: The file cannot be read, lacks item_id or a column that is encoded, holds an id twice, or has no new
-            item.
+        DataError: The file cannot be read, lacks item_id or all columns that are encoded, holds an id twice, names a
+            file that is not there, or has no new item.
     """
     loaded = run if isinstance(run, LoadedRun) else load_run(run)
-    names = _features_to_make(loaded)
-    table = _read(Path(file))
+    names = features_to_make(loaded)
+    table, notices = with_columns_read(_read(Path(file)), loaded, str(file))
     known = loaded.dataset.items_of(table["item_id"].to_list()) >= 0
     folder = loaded.path / FOLDER
     before = Dataset.open(folder) if folder.exists() else None
@@ -96,11 +88,23 @@ def add_items(run: str | Path | LoadedRun, file: str | Path) -> AddedItems:
             users=pl.DataFrame(schema={"user": pl.Int32, "user_id": pl.String}),
         )
         for name in names:
-            grown = _encode(grown, name, loaded.dataset)
-        with_content = {name: int(grown.features(name).present.sum()) for name in names}
-        for tower in _raw_towers(loaded):
-            with_content[tower.name] = _usable(grown, tower)
-    return AddedItems(folder, fresh.height, int(known.sum()), kept.height, with_content)
+            grown = encode_as(grown, name, loaded.dataset)
+        present = {name: grown.features(name).present for name in names}
+        present |= {tower.name: usable(grown, tower) for tower in raw_towers(loaded)}
+    nothing = np.flatnonzero(~np.any(list(present.values()), axis=0))
+    if len(nothing):
+        notices.append(
+            f"{len(nothing):,} of the added items have no content that this run reads (for example "
+            f"'{kept['item_id'][int(nothing[0])]}'): each is answered as an item without content was in training"
+        )
+    return AddedItems(
+        folder,
+        fresh.height,
+        int(known.sum()),
+        kept.height,
+        {name: int(there.sum()) for name, there in present.items()},
+        tuple(notices),
+    )
 
 
 def with_added_items(run: LoadedRun) -> LoadedRun:
@@ -202,70 +206,3 @@ def _beside(before: Dataset | None, fresh: pl.DataFrame, media: Path, folder: Pa
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             (folder / relative).hardlink_to(before.media_path(relative))
     return pl.concat([old, brought], how="diagonal")
-
-
-# --- encoding -------------------------------------------------------------------------------------------------------
-
-
-def _features_to_make(run: LoadedRun) -> list[str]:
-    """Return the features that the model reads; there may be none where it encodes raw content itself.
-
-    Raises:
-        ConfigError: It knows nothing of items but their ids, or what nothing here can make for new items.
-    """
-    name, names = run.config.model.name, features_read(run.model, run.view)
-    if not names and not encoder_towers(run.model):
-        raise ConfigError(f"'{name}' of this run knows items by their ids alone: it can say nothing about new ones")
-    if run.config.data.permute_features:
-        raise ConfigError("the features of this run were shuffled among the items: nothing can be added to them")
-    for feature in names:
-        provenance = run.dataset.info.features[feature].provenance
-        if isinstance(provenance, str) or "encoder" not in provenance:
-            raise ConfigError(
-                f"the features '{feature}' that '{name}' reads were given and not encoded here: new items have none"
-            )
-    return names
-
-
-def _raw_towers(run: LoadedRun) -> list[EndToEndTower]:
-    """Return the towers of a run that encode raw content."""
-    return [tower for tower in encoder_towers(run.model) if isinstance(tower, EndToEndTower)]
-
-
-def _usable(grown: Dataset, tower: EndToEndTower) -> int:
-    """Count the items whose raw content a tower can use, all of which is decoded for it; the others are logged."""
-    encoder, fields = tower.tuned.encoder, tower.items.fields
-    if not read_contents(grown, encoder.card.modality, fields).present.any():
-        return 0
-    items = PreparedItems(ItemContent.of(grown), encoder, fields, keep="demand")
-    return sum(1 for item in range(grown.n_items) if items.take([item])[0] is not None)
-
-
-def _encode(grown: Dataset, name: str, trained_on: Dataset) -> Dataset:
-    """Make one feature of the added items by what made it for the others, with hidden states where those have some."""
-    info: FeatureInfo = trained_on.info.features[name]
-    provenance: Mapping[str, Any] = info.provenance  # type: ignore[assignment]  # `_features_to_make` has looked
-    if "fitted_on" not in provenance:
-        chosen = {"name": provenance["encoder"], **provenance["config"]}
-        layers = provenance.get("layers", "all")
-        options = Options(
-            layers=layers if isinstance(layers, str) else tuple(layers), tokens=provenance.get("pooling") == "none"
-        )
-        made = encode(grown, chosen, fields=provenance["fields"], name=name, options=options)
-        found: Mapping[str, Any] = made.info.features[name].provenance  # type: ignore[assignment]
-        if found.get("weights_hash") != provenance.get("weights_hash"):
-            raise DataError(f"'{provenance['encoder']}' has other weights here than when '{name}' was encoded")
-        return made
-    encoder = open_encoder(trained_on.root / info.folder)
-    contents = read_contents(grown, encoder.card.modality, provenance["fields"])
-    x = np.zeros((grown.n_items, info.dim), dtype=np.float32)
-    usable, prepared = [], []
-    for item in np.flatnonzero(contents.present).tolist():
-        try:
-            prepared.append(encoder.prepare(contents.read(item)))
-        except MediaError as error:
-            raise DataError(f"item '{grown.item_ids()[item]}': {error.reason}, {error.detail}") from None
-        usable.append(item)
-    if prepared:
-        x[usable] = encoder.forward(prepared)
-    return add_features(grown, name, x, np.asarray(x.any(axis=1)), provenance=dict(provenance))

@@ -24,22 +24,27 @@ class JoinedStates:
 
     Attributes:
         own: States of the items of the catalogue, tokens 1 to I.
-        added: Those of later items, tokens from I + 1.
+        added: Those of later items, tokens from I + 1; None where none of these has content.
     """
 
-    def __init__(self, own: HiddenStates, added: HiddenStates) -> None:
+    def __init__(self, own: HiddenStates, added: HiddenStates | int) -> None:
         """Compare the two.
+
+        Args:
+            own: Of the catalogue.
+            added: Of later items; or how many they are, where none of them has content and nothing is stored.
 
         Raises:
             DataError: They are not by the same weights, or not of the same layers and preprocessing.
         """
-        other = differences(_facts(own), _facts(added))
-        if other:
-            raise DataError(f"{added.folder} was not encoded as {own.folder}, they differ in {', '.join(other)}")
-        self.own, self.added = own, added
+        later = None if isinstance(added, int) else added
+        other = [] if later is None else differences(_facts(own), _facts(later))
+        if later is not None and other:
+            raise DataError(f"{later.folder} was not encoded as {own.folder}, they differ in {', '.join(other)}")
+        self.own, self.added = own, later
         self.folder, self.manifest, self.mask = own.folder, own.manifest, own.mask
         self.layers, self.layer_dims = own.layers, own.layer_dims
-        self.n_items = own.n_items + added.n_items
+        self.n_items = own.n_items + (added if isinstance(added, int) else added.n_items)
 
     def take(
         self, tokens: torch.Tensor | npt.ArrayLike, layers: Sequence[int] | None = None
@@ -51,7 +56,7 @@ class JoinedStates:
         """
         asked, later = self._divided(tokens)
         states, present = self.own.take(asked.masked_fill(later, 0), layers)
-        if later.any():
+        if self.added is not None and later.any():
             found, there = self.added.take(asked[later] - self.own.n_items, layers)
             states, present[later] = _laid_over(states, later, found), there
         return states, present
@@ -64,7 +69,7 @@ class JoinedStates:
         """
         asked, later = self._divided(tokens)
         mask = self.own.token_mask(asked.masked_fill(later, 0))
-        if later.any():
+        if self.added is not None and later.any():
             mask = _laid_over(mask, later, self.added.token_mask(asked[later] - self.own.n_items))
         return mask
 
@@ -73,6 +78,8 @@ class JoinedStates:
         import torch
 
         asked = torch.as_tensor(tokens, dtype=torch.int64, device="cpu")
+        if asked.numel() and int(asked.max()) > self.n_items:
+            raise DataError(f"tokens are 0 to {self.n_items:,}, not up to {int(asked.max()):,}")
         return asked, asked > self.own.n_items
 
 

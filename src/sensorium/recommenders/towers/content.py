@@ -44,7 +44,7 @@ class PreparedItems:
     Attributes:
         present: bool [I], items with content that has not been refused so far.
         digest: 32 hexadecimal digits of all content and of its preprocessing; items that came later are no part of it.
-        fields: Columns of the items, as they were asked for.
+        columns: Columns of the items that are read; of later items the same.
         refused: Item -> why its content cannot be used, of those that were tried.
         keeps: Whether what was decoded stays in memory; decided when content is first asked for.
     """
@@ -74,8 +74,8 @@ class PreparedItems:
         """
         dataset, modality = content.dataset, encoder.card.modality
         own = _contents(dataset, modality, fields)
-        self.fields = fields
-        self._contents = [own] if content.added is None else [own, _contents(content.added, modality, fields)]
+        self.columns = own.fields
+        self._contents = [own] if content.added is None else [own, _contents_like(content.added, modality, own.fields)]
         self._row = content.rows(np.arange(dataset.n_items))
         self.present: npt.NDArray[np.bool_] = np.concatenate(
             [own.present[self._row], *(added.present for added in self._contents[1:])]
@@ -173,6 +173,12 @@ def _contents(dataset: Dataset, modality: Modality, fields: Sequence[str] | None
     with suppress(OSError, DataError):  # a data set that cannot be written to is read again each time
         memo.save()
     return contents
+
+
+def _contents_like(dataset: Dataset, modality: Modality, columns: Sequence[str]) -> Contents:
+    """Return the content of later items from the columns that were read of the first ones, or those of them it has."""
+    known = dataset.items().collect_schema().names()
+    return _contents(dataset, modality, [column for column in columns if column in known] or columns)
 
 
 def _workers(modality: str) -> int:

@@ -198,7 +198,10 @@ def states_tower(
     own = open_states(name, dataset=content.dataset, resident=config.resident)
     states: States = own
     if content.added is not None:
-        states = JoinedStates(own, open_states(name, dataset=content.added, resident=config.resident))
+        added: HiddenStates | int = content.added.n_items  # without content nothing was stored of them
+        if content.added.info.features[name].present:
+            added = open_states(name, dataset=content.added, resident=config.resident)
+        states = JoinedStates(own, added)
     kind = StatesTower if states.mask is None else BoundaryTower
     return kind(states, content, shown, width, draw, config, name)
 
