@@ -73,21 +73,6 @@ def test_the_released_coin_decides_the_distance(lpips: LPIPS) -> None:
     assert (distances[labels == -1] > 1000).all()
 
 
-def test_the_default_distance_ignores_the_views_background(lpips: LPIPS) -> None:
-    """Laid on white or on black by the coin, views are as far away as ever; the released distance is not."""
-    views = torch.stack([picture(128, shift, shift) for shift in range(-3, 4)])
-    poses = [FRONT] * len(views)
-
-    def distances(config: ContrastiveConfig, background: str) -> torch.Tensor:
-        laid = config.model_copy(update={"background": background})
-        return ContrastiveTerm(picture(128), FRONT, laid, lpips).judge(views, poses, generator())[0]
-
-    white, coin = (distances(ContrastiveConfig(), background) for background in ("white", "coin"))
-    torch.testing.assert_close(white, coin, atol=1e-6, rtol=0)
-    white, coin = (distances(released(128), background) for background in ("white", "coin"))
-    assert (white - coin).abs().max() > 1000
-
-
 def test_all_positive_asks_no_network(lpips: LPIPS) -> None:
     config = ContrastiveConfig(side=64, split="all_positive")
     _, labels, numbers = ContrastiveTerm(picture(64), FRONT, config, lpips).judge(

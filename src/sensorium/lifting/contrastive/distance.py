@@ -5,7 +5,9 @@ counts the object alone: both on white, with M = 1 - (1 - A_ref)(1 - A), no grad
 
     d(a, x) = sqrt( sum over cells of m || P(M a)/m - P(M x)/m ||^2 / (3 sum of m) + 1e-8 )      in [0, 1]
 
-Views come with their coverage, so that whatever else they are laid on does not matter here.
+Views come with their coverage, so that whatever else they are laid on does not matter here: what stands where neither
+shows the object counts nothing. Where the one shows it and the other does not, the object stands against the common
+white; on another common shade such pixels, and they alone, would count differently.
 """
 
 from __future__ import annotations
