@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from sensorium.cli import main
 from sensorium.core.config import to_yaml
 from sensorium.core.errors import ConfigError, DataError, RunError
+from sensorium.core.files import read_json
 from sensorium.data.dataset import Dataset
 from sensorium.data.features import add_features
 from sensorium.data.schema import Source
 from sensorium.data.store import write_tables
+from sensorium.encoders.encode import encode
 from sensorium.experiments.run import run
 from sensorium.experiments.transfer import transfer, write_transfer_page
 
@@ -93,6 +96,55 @@ def test_what_was_learned_elsewhere_helps(
     assert found["zero-shot"]["test"]["hit_rate@1"] > found["from scratch"]["test"]["hit_rate@1"] + 0.2
     assert found["fine-tuned, 100% of users"]["epochs_to_scratch"] == 1
     assert [found[name]["users"] for name in found] == [60, 0, 2, 6, 60]
+
+
+def described(dataset: Dataset, folder: Path, name: str = "words", **config: object) -> Dataset:
+    """The data set in another folder with titles of its own and their vectors by a fitted encoder, as wide as asked."""
+    place = folder / dataset.name
+    shutil.copytree(dataset.root, place)
+    titles = [f"{'abcdefgh'[item % 8] * 3} {'klmnopqr'[item // 3] * 4} {dataset.name}" for item in range(RING)]
+    items = Dataset.open(place).items().collect().with_columns(title=pl.Series(titles))
+    items.write_parquet(place / "items.parquet")
+    return encode(Dataset.open(place), {"name": "tfidf-svd", "dim": WIDTH, **config}, name=name)
+
+
+def test_features_of_another_encoder_are_refused_whatever_their_width(
+    worlds: tuple[Dataset, Dataset, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fitted encoder is another one on each catalogue; who says that they are alike is believed, in writing."""
+    here, there = described(worlds[0], tmp_path / "here"), described(worlds[1], tmp_path / "there")
+    assert here.features("words").x.shape[1] == there.features("words").x.shape[1]
+    trained = run(config(here, epochs=1, features=["words"]), out=tmp_path / "run").path
+    target = tmp_path / "target.yaml"
+    target.write_text(to_yaml(config(there, epochs=1)))
+    command = ["transfer", str(trained), str(target), "--out", str(tmp_path / "out")]
+    assert main(command) != 0
+    said = capsys.readouterr().err
+    assert "features are not by one encoder" in said
+    assert said.count("tfidf-svd as it was fitted (") == 2  # both are named
+    assert "--same-features" in said
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--same-features"]) == 0
+    result = read_json(tmp_path / "out" / "result.json")
+    assert result["notices"][0].startswith("features were said to be by one encoder: 'words' of 'near' is by tfidf-svd")
+    assert "said to be by one encoder" in (tmp_path / "out" / "report.html").read_text()
+    given = add_features(Dataset.open(there.root), "words", there.features("words").x + 1)
+    with pytest.raises(DataError, match=r"is by tfidf-svd as it was fitted .* and 'words' of 'far' by unknown"):
+        transfer(trained, config(given, epochs=1), out=tmp_path / "given")
+
+
+def test_what_nobody_knows_is_said(worlds: tuple[Dataset, Dataset, Path], tmp_path: Path) -> None:
+    _, target, trained = worlds
+    result = transfer(trained, config(target, epochs=1), out=tmp_path / "out", shares=())
+    assert result["notices"] == [
+        "nobody knows whether one encoder made the features: 'place' of 'near' is by unknown and 'place' of 'far' by "
+        "unknown"
+    ]
+    place = tmp_path / "more"
+    shutil.copytree(target.root, place)
+    more = add_features(Dataset.open(place), "other", np.ones((RING, 1)))
+    with pytest.raises(ConfigError, match=r"reads 1 features \(place\) and the target's run reads 2 \(place, other\)"):
+        transfer(trained, config(more, epochs=1), out=tmp_path / "never")
 
 
 def test_what_cannot_be_carried_is_refused(worlds: tuple[Dataset, Dataset, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sensorium.cli import main
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.data.contents import bring_media
 from sensorium.data.dataset import Dataset
+from sensorium.data.features import add_features
 from sensorium.data.schema import Source
 from sensorium.data.store import write_tables
 from sensorium.encoders.encode import encode
@@ -184,6 +186,18 @@ def test_a_new_item_stands_beside_the_known_one_whose_content_it_has(
     for number, model in enumerate((sequence, {"name": "bpr", "dim": 8})):
         with pytest.raises(ConfigError, match="by their ids alone: it can say nothing about new ones"):
             add_items(trained(dataset, tmp_path / str(number), model), new)
+
+
+def test_vectors_that_were_given_have_none_of_new_items(shop: Dataset, tmp_path: Path) -> None:
+    """Also where their source names an encoder, as readers of published matrices do: it is not here to ask."""
+    shutil.copytree(shop.root, tmp_path / "given")
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    given = add_features(
+        Dataset.open(tmp_path / "given"), "video", x, provenance={"file": "video.npy", "encoder": "VideoMAE"}
+    )
+    model = {"name": "sasrec", "dim": 8, "length": 6, "tower": "features", "features": ["video"]}
+    with pytest.raises(ConfigError, match="features 'video' that 'sasrec' reads were given and not encoded here"):
+        add_items(trained(given, tmp_path / "run", model), write_new(tmp_path / "new.csv", [("x", "river")]))
 
 
 def test_what_cannot_be_added_is_refused(shop: Dataset, sasrec: Path, tmp_path: Path) -> None:

@@ -172,6 +172,9 @@ def transfer(
     beside: list[Path] = typer.Option(
         [], "--beside", metavar="FOLDER", help="transfers that stand on the same page; may be repeated"
     ),
+    same_features: bool = typer.Option(
+        False, "--same-features", help="take my word that both sides' features are by one encoder"
+    ),
 ) -> None:
     """Carry a model of content to other data.
 
@@ -182,7 +185,7 @@ def transfer(
     from sensorium.experiments.transfer import transfer as carry
     from sensorium.experiments.transfer import write_transfer_page
 
-    result = carry(source, config, out=out)
+    result = carry(source, config, out=out, same_features=same_features)
     metric = result["metric"]
     rows = [
         [variant["name"], str(variant["users"]), str(variant["epochs"]), f"{variant['test'][metric]:.4f}"]

@@ -7,10 +7,14 @@
 All are selected and tested on the same validation and test rows, of all users. `epochs_to_scratch` is how many epochs
 a fine-tuned model needs to be at least as good on validation as the model from scratch ever was. Features, and what an
 encoder says of the items, are standardised by the target's own training items (`recommenders.towers.carrying`).
+
+Weights over stored features mean nothing over features of another encoder, however wide: who made them is compared
+(`encoders.identity`). A fitted encoder is another one on each catalogue that it was fitted to.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,14 +29,18 @@ from sensorium.core.rundir import RunDirectory
 from sensorium.core.seeds import numpy_generator
 from sensorium.data.dataset import Dataset
 from sensorium.data.view import TrainView
+from sensorium.encoders.identity import maker_of
 from sensorium.experiments.config import RunConfig, read_tree
 from sensorium.experiments.loading import LoadedRun, load_run
 from sensorium.experiments.measuring import fit, intervals, measure_test, validate_best
-from sensorium.experiments.setup import Setup, set_up
+from sensorium.experiments.setup import Setup, features_read, set_up
 from sensorium.recommenders.base import Recommender
 from sensorium.recommenders.sequential.model import SequentialRecommender
 from sensorium.recommenders.towers.carrying import carry
+from sensorium.recommenders.towers.features import FeatureTower
 from sensorium.recommenders.towers.id import IDTower
+
+log = logging.getLogger(__name__)
 
 KIND = "transfer"
 RESULT = "result.json"
@@ -44,6 +52,7 @@ def transfer(
     *,
     out: str | Path,
     shares: Sequence[float] = (0.01, 0.1, 1.0),
+    same_features: bool = False,
 ) -> dict[str, Any]:
     """Carry a run's model to another data set; write `result.json` and `report.html` into a new folder.
 
@@ -51,21 +60,25 @@ def transfer(
         source: The run, or its folder.
         target: A run's configuration on the target; its model is the source's, whatever it says.
         out: The folder.
-        shares: Of the target's users, for fine-tuning.
+        shares: Of the target's users, for fine-tuning, each above 0 and at most 1.
+        same_features: Take the caller's word that features are by one encoder where the data say otherwise; the result
+            and the page then say so.
 
     Returns:
-        What `result.json` holds: source, target, metric, and one entry for each variant.
+        What `result.json` holds: source, target, metric, notices, and one entry for each variant.
 
     Raises:
         ConfigError: The model has rows for single items or users, which mean nothing on other data, or reads what the
             target has not in this form.
-        DataError: The two data sets share an item, or an encoder has other weights on the target.
+        DataError: The two data sets share an item, features are by another encoder on the target, or an encoder inside
+            the model has other weights there.
         RunError: The folder holds something.
     """
     loaded = source if isinstance(source, LoadedRun) else load_run(source)
     config = _with_model_of(loaded, target)
     setup = set_up(config)
     _require_disjoint(loaded.dataset, setup.dataset)
+    notices = _require_same_features(loaded, setup, same_features)
     _carry(loaded.model, setup.model, config.model.name)  # what cannot be carried is said before anything trains
     out = Path(out)
     kept = RunDirectory.create(out, {"kind": KIND, "source": str(loaded.path), "target": dump(config)})
@@ -82,6 +95,7 @@ def transfer(
         "model": config.model.name,
         "metric": config.selection,
         "seed": config.seed,
+        "notices": notices,
         "variants": variants,
     }
     kept.write_result(result)
@@ -101,6 +115,43 @@ def _require_disjoint(source: Dataset, target: Dataset) -> None:
             f"'{source.name}' and '{target.name}' share {len(shared):,} items (for example "
             f"'{target.item_ids()[int(shared[0])]}'): what transfer is worth is only seen on items that are all new"
         )
+
+
+def _require_same_features(source: LoadedRun, target: Setup, said: bool) -> list[str]:
+    """Return what is to be said of the stored features that both sides read, place by place.
+
+    Raises:
+        ConfigError: The two read another number of features.
+        DataError: Two that stand in one place are not by one encoder, and nobody said that they are.
+    """
+    if not any(isinstance(part, FeatureTower) for part in source.model.modules()):
+        return []
+    here, there = features_read(source.model, source.view), target.features_read()
+    if len(here) != len(there):
+        raise ConfigError(
+            f"the model reads {len(here)} features ({', '.join(here)}) and the target's run reads {len(there)} "
+            f"({', '.join(there)}): name those of the target in data.features, in the same order"
+        )
+    notices = []
+    for own, other in zip(here, there, strict=True):
+        first, second = maker_of(source.dataset, own), maker_of(target.dataset, other)
+        named = (
+            f"'{own}' of '{source.dataset.name}' is by {first.words} and '{other}' of '{target.dataset.name}' by "
+            f"{second.words}"
+        )
+        if first.identity is None and second.identity is None and own == other:
+            notices.append(f"nobody knows whether one encoder made the features: {named}")
+        elif (first.identity is None or first.identity != second.identity) and said:
+            notices.append(f"features were said to be by one encoder: {named}")
+        elif first.identity is None or first.identity != second.identity:
+            raise DataError(
+                f"features are not by one encoder: {named}; weights over the one mean nothing over the other. Encode "
+                "both by one encoder with weights (a fitted one is another on each catalogue), or, where you know that "
+                "they are alike, say same_features (--same-features)"
+            )
+    for notice in notices:
+        log.warning("%s", notice)
+    return notices
 
 
 def _carry(source: Recommender, target: Recommender, name: str) -> None:
@@ -231,6 +282,7 @@ def write_transfer_page(folders: Sequence[str | Path], path: str | Path) -> Path
         path,
         title="Transfer between data sets",
         template="experiments/templates/transfer.html",
+        notices=list(dict.fromkeys(notice for result in results for notice in result.get("notices", []))),
         lead=f"{results[0]['model']}, selected by {metric} on the target's validation rows; no shared item.",
         plots=drawn,
         table=Sheet("Transfers", columns, cells, frozenset(columns[3:])),

@@ -44,7 +44,7 @@ def features_to_make(run: LoadedRun) -> list[str]:
         raise ConfigError("the features of this run were shuffled among the items: nothing can be added to them")
     for feature in names:
         provenance = run.dataset.info.features[feature].provenance
-        if isinstance(provenance, str) or "encoder" not in provenance:
+        if isinstance(provenance, str) or "config" not in provenance:  # a given matrix may name its encoder
             raise ConfigError(
                 f"the features '{feature}' that '{name}' reads were given and not encoded here: new items have none"
             )
