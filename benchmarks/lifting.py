@@ -82,7 +82,9 @@ class Cell:
 
     def key(self) -> tuple[str, str, str, int, str, str | None]:
         """What tells it apart, in the order of `NAMES`; the weights are None where the embedded prior has no say."""
-        settings = digest(dump(self.config), self.guidance, self.dress, self.photo_side, self.enlarger)
+        tree = dump(self.config)
+        del tree["similarity"]  # decides nothing of a lift: cells that were finished before it was a key stay finished
+        settings = digest(tree, self.guidance, self.dress, self.photo_side, self.enlarger)
         weights = shipped().identity()[:12] if self.guidance == "view-prior" else None
         return self.suite, self.arm, self.thing, self.seed, settings[:12], weights
 

@@ -96,7 +96,7 @@ def compare(
     tree = apply_overrides(_tree(file, elevation, mask, preset, guidance, 0), settings)
     done = comparing.compare(tree, _seeds(seeds), out or RUNS / f"{file.stem}-compare", finish)
     say(f"{done.folder}: the mesh at the photo's view")
-    show_table(comparing.COLUMNS, done.table(), numbers=comparing.COLUMNS[1:])
+    show_table(done.columns, done.table(), numbers=done.columns[1:])
     say(f"report: {done.folder / 'compare.html'}")
 
 

@@ -14,7 +14,9 @@ pytest.importorskip("numba")
 pytest.importorskip("xatlas")
 from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError, RunError
+from sensorium.core.files import read_json
 from sensorium.core.rundir import RunDirectory
+from sensorium.encoders.lpips import SHIPPED_SHA256
 from sensorium.experiments.run import resume, run
 from sensorium.lifting.files.meshes import read_mesh
 from sensorium.lifting.files.ply import read_ply
@@ -102,7 +104,7 @@ def test_a_photo_becomes_an_asset(whole: Path) -> None:
     assert "<b>" not in page
 
 
-@pytest.mark.parametrize("moment", ["shape", "mesh", "texture", pytest.param("export", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moment", ["shape", pytest.param("export", marks=pytest.mark.slow)])
 def test_a_killed_run_ends_the_same(
     whole: Path, photo: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,16 +122,11 @@ def test_a_killed_run_ends_the_same(
 
             patched.setattr(os, "fsync", dying)
         else:
-            module, name = {
-                "mesh": (texturing, "make_mesh"),
-                "texture": (texturing, "render_mesh"),
-                "export": (job, "write_turntable"),
-            }[moment]
 
             def dead(*arguments: object, **options: object) -> None:
                 raise Death
 
-            patched.setattr(module, name, dead)
+            patched.setattr(job, "write_turntable", dead)
         with pytest.raises(Death):
             run(config(photo), out=path)
     run_directory = RunDirectory.open(path)
@@ -159,7 +156,8 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_kill_9(whole: Path, photo: Path, tmp_path: Path) -> None:
-    """A real signal, some time after the first checkpoint: wherever it hits, the run goes on to the same numbers."""
+    """A real signal, some time after the first checkpoint: wherever it hits, the run goes on to the same numbers. Those
+    in chosen places are in test_killing.py."""
     out = tmp_path / "killed"
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(tests=str(ROOT / "tests" / "lifting"), config=config(photo), out=str(out)))
@@ -248,6 +246,22 @@ def test_both_arms_are_compared(whole: Path, photo: Path, tmp_path: Path) -> Non
     }  # fmt: skip
     assert [row[:2] for row in compared.table()] == [["base", "2"], ["contrastive", "2"]]
     assert "cube &lt;b&gt;" in (tmp_path / "both" / "compare.html").read_text()
+
+
+def test_what_computed_it_stands_beside_it(whole: Path) -> None:
+    """Versions of this room's packages, back-ends, and the weights in use; no path of this machine."""
+    environment = read_json(whole / "environment.json")
+    assert environment["packages"]["numba"]
+    assert environment["packages"]["torch"]
+    assert (environment["device"], environment["rasteriser"]) == ("cpu", "numba")
+    weights = environment["weights"]
+    assert weights["lpips"] == {"name": "alexnet", "files": {"lpips_alexnet.safetensors": SHIPPED_SHA256}}
+    assert weights["guidance"] == {"name": "oracle", "files": {}}
+    assert weights["segmentation"] == {"name": "transparency", "files": {}}
+    assert str(whole.parents[1]) not in (whole / "environment.json").read_text()
+    result = RunDirectory.open(whole).result
+    assert result is not None
+    assert result["similarity"] == {"absent": {"dino_sim": "not asked for", "clip_sim": "not asked for"}}
 
 
 def test_the_folder_says_what_it_is(photo: Path) -> None:

@@ -14,6 +14,7 @@ from sensorium.core.files import write_json
 from sensorium.core.pages import picture, write_page
 from sensorium.lifting.contrastive import UNIT
 from sensorium.lifting.generation.config import LiftConfig, laid_over
+from sensorium.lifting.generation.similarity import COLUMNS as SIMILARITIES
 
 ARMS = ("base", "contrastive")
 Finish = Callable[[dict[str, Any], Path], dict[str, Any]]
@@ -32,13 +33,29 @@ class Compared:
     folder: Path
 
     def table(self) -> list[list[str]]:
-        """Return rows: arm, seeds, and means of PSNR, SSIM and LPIPS of the mesh at the photo's view."""
+        """Return rows as `columns` names them: means over the seeds, the first four of the mesh at the photo's view."""
         rows = []
         for arm, found in self.results.items():
             views = [result["reference_view"]["mesh"] for result in found.values()]
-            means = {name: float(np.mean([view[name] for view in views])) for name in ("psnr", "ssim", "lpips", "iou")}
-            rows.append([arm, str(len(found)), *(f"{value:.3f}" for value in means.values())])
+            values = [[view[name] for view in views] for name in ("psnr", "ssim", "lpips", "iou")]
+            values += [[result["similarity"][name] for result in found.values()] for name in self.similarities]
+            rows.append([arm, str(len(found)), *(f"{np.mean(value):.3f}" for value in values)])
         return rows
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the table's columns; dino_sim and clip_sim stand there where every run has them."""
+        return [*COLUMNS, *self.similarities]
+
+    @property
+    def similarities(self) -> list[str]:
+        """Those of dino_sim and clip_sim that every run has, by the same weights."""
+        all_of = [result.get("similarity", {}) for found in self.results.values() for result in found.values()]
+        return [
+            name
+            for name in SIMILARITIES
+            if all(name in one for one in all_of) and len({one["encoders"][name]["sha256"] for one in all_of}) == 1
+        ]
 
 
 COLUMNS = ["arm", "seeds", "PSNR, dB", "SSIM", "LPIPS", "IoU"]
@@ -55,8 +72,8 @@ def compare(tree: Mapping[str, Any], seeds: Sequence[int], folder: Path, finish:
         finish: Runs or resumes a configuration in a folder and returns its result (`experiments.run`, which this room
             does not know).
     """
-    own = LiftConfig.model_validate(tree).contrastive.weight
-    weights = dict(zip(ARMS, (0.0, own or UNIT), strict=True))
+    checked = LiftConfig.model_validate(tree)
+    weights = dict(zip(ARMS, (0.0, checked.contrastive.weight or UNIT), strict=True))
     results: dict[str, dict[int, dict[str, Any]]] = {arm: {} for arm in ARMS}
     for seed in seeds:
         for arm, weight in weights.items():
@@ -76,9 +93,9 @@ def compare(tree: Mapping[str, Any], seeds: Sequence[int], folder: Path, finish:
             )
     write_page(
         folder / "compare.html",
-        f"{Path(str(tree['photo'])).stem}: with and without the contrastive term",
+        f"{checked.photo_name}: with and without the contrastive term",
         "lifting/templates/compare.html",
-        columns=COLUMNS,
+        columns=compared.columns,
         rows=compared.table(),
         strips=strips,
         guidance=next(iter(results["base"].values()))["guidance"],

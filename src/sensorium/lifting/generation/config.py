@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from sensorium.core.config import Config, component, dump
 from sensorium.lifting.contrastive import ContrastiveConfig, released
+from sensorium.lifting.generation.given import ArrayPhoto, PhotoField, is_array
+from sensorium.lifting.generation.similarity import SimilarityConfig
 from sensorium.lifting.guidance.base import GROUP
 from sensorium.lifting.meshing import MeshConfig
 from sensorium.lifting.photo.preparation import PhotoConfig
@@ -59,7 +62,9 @@ class LiftConfig(Config):
     """One photo to a 3D asset."""
 
     kind: Literal["lift"] = Field("lift", description="which job this is")
-    photo: str = Field(description="a picture of one object")
+    photo: Annotated[str | ArrayPhoto, PhotoField()] = Field(
+        description="a picture of one object; in Python also an array [H, W, 3 or 4], see generation/given.py"
+    )
     elevation: float | Literal["auto"] = Field(0.0, description="of the photo's camera, degrees: negative where it "
                                                "looks down; auto: estimated by the embedded prior")  # fmt: skip
     preset: PresetName = Field("cpu-fast", description="what fills in sizes: cpu-fast, cpu, gpu, test or parity")
@@ -78,6 +83,8 @@ class LiftConfig(Config):
     mesh: MeshConfig = Field(default_factory=MeshConfig, description="how the mesh is made")
     texture: TextureConfig = Field(default_factory=TextureConfig, description="how its texture is refined")
     output: OutputConfig = Field(default_factory=OutputConfig, description="what is written")
+    similarity: SimilarityConfig = Field(default_factory=SimilarityConfig, description="how much it looks like its "
+                                         "photo from all around, by encoders")  # fmt: skip
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the optimisation runs")
     seed: int = Field(0, ge=0, description="decides every random draw")
 
@@ -94,6 +101,13 @@ class LiftConfig(Config):
         if isinstance(tree, Mapping) and (name := tree.get("preset", "cpu-fast")) in FILLED:
             return laid_over(FILLED[name], tree)
         return tree
+
+    @property
+    def photo_name(self) -> str:
+        """What the photo is called in titles and names of folders: its file's stem, or `array-<digits>`."""
+        if isinstance(self.photo, ArrayPhoto):
+            return self.photo.name.replace(":", "-")
+        return self.photo.replace(":", "-") if is_array(self.photo) else Path(self.photo).stem
 
     @property
     def guidance_factor(self) -> float:
@@ -133,6 +147,7 @@ FILLED: dict[str, dict[str, Any]] = {
         mesh={"resolution": 48, "texture": 128, "view_size": 64, "max_faces": 2000},
         texture={"steps": 10, "photo_side": 128},
         output={"turntable": "gif", "frames": 8, "frame_side": 64},
+        similarity={"dino": "none", "clip": "none"},
     ),
     "parity": _fill(
         "parity",

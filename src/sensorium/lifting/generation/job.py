@@ -1,5 +1,6 @@
 """The job of kind "lift": one photo becomes a 3D asset.
 
+photo.png                  the photo, where it was given as an array
 reference.png              the photo as it was fitted
 cloud.ply                  the Gaussians
 mesh.glb (or mesh.obj)     the textured mesh
@@ -28,12 +29,17 @@ from sensorium.lifting.cloud import GaussianCloud
 from sensorium.lifting.contrastive.term import perceptual
 from sensorium.lifting.files.meshes import write_mesh
 from sensorium.lifting.generation.config import LiftConfig
-from sensorium.lifting.generation.making import Maker
+from sensorium.lifting.generation.given import ArrayPhoto, Pixels, is_array, store, stored
+from sensorium.lifting.generation.making import Maker, device_of
 from sensorium.lifting.generation.measures import Drawer, drawer, reference_likeness
+from sensorium.lifting.generation.similarity import Embedders, embedders, similarity
+from sensorium.lifting.generation.weights import weights_in_use, write_weights
 from sensorium.lifting.guidance.base import Guidance, Pose
+from sensorium.lifting.meshing import Meshed
 from sensorium.lifting.photo.cutout import on_background
 from sensorium.lifting.photo.preparation import Prepared, prepare_photo
 from sensorium.lifting.prior import ViewPrior
+from sensorium.lifting.rasterisers import select
 from sensorium.lifting.turntable import write_turntable
 from sensorium.lifting.views import ring
 from sensorium.media.images import write_image
@@ -51,20 +57,22 @@ class LiftJob:
         self.config = config
         self.prepared: Prepared | None = None
         self.maker: Maker | None = None
+        self.compared: Embedders | None = None
         self.notes: list[str] = []
 
     def folder_name(self) -> str:
         """Return `<photo>-lift-<seed>-<digits of the configuration>`."""
         config = self.config
-        return f"{Path(config.photo).stem}-lift-{config.seed}-{digest(dump(config))[:8]}"
+        return f"{config.photo_name}-lift-{config.seed}-{digest(dump(config))[:8]}"
 
     def prepare(self, run: RunDirectory | None) -> None:
         """Cut the object out, load guidance, find the elevation: all that may be refused."""
         config = self.config
         guidance: Guidance = config.guidance.target(config.guidance.config)
         lpips, notes = perceptual(config.lpips, wanted=config.lpips_net)
+        self.compared = embedders(config.similarity)
         side = config.sizes.known_side
-        self.prepared = prepare_photo(config.photo, config.preparation, side=side)
+        self.prepared = prepare_photo(self._source(run), config.preparation, side=side)
         reference = self.prepared.framed(side)
         elevation = estimated(guidance, reference) if config.elevation == "auto" else config.elevation
         if abs(elevation) > min(config.novel.limit, STEEPEST):
@@ -78,8 +86,14 @@ class LiftJob:
     def work(self, run: RunDirectory) -> None:
         """Do both stages, or what is left of them, and write the asset."""
         maker, config = self.maker, self.config
-        if maker is None:
+        if maker is None or self.prepared is None or self.compared is None:
             raise DataError("a job is prepared before it works")
+        if isinstance(config.photo, ArrayPhoto):
+            store(run, config.photo)
+        device = device_of(config).type
+        weights = weights_in_use(config, maker.guidance, maker.lpips.net, self.prepared.facts, self.compared)
+        write_weights(run, weights, rasteriser=select(None, device).name, device=device)
+        _clear(run)
         shaped = maker.shape(run, lambda cloud, step: write_preview(run.path, cloud, step, maker.elevation))
         # What was refused leaves the run's pictures as they were.
         write_image(run.path / "reference.png", picture(on_background(maker.reference)))
@@ -99,9 +113,18 @@ class LiftJob:
                 size=min(output.frame_side, 256) if gif else output.frame_side,
                 elevation=maker.elevation,
             )
-        run.write_result(self._result(shaped.facts, drawer(shaped.cloud), draw, textured.meshed))
+        result = self._result(shaped.facts, drawer(shaped.cloud), draw, textured.meshed)
+        result["similarity"] = similarity(textured.mesh, maker.detailed, self.compared)
+        run.write_result(result)
 
-    def _result(self, facts: dict[str, Any], cloud: Drawer, mesh: Drawer, meshed: Any) -> dict[str, Any]:
+    def _source(self, run: RunDirectory | None) -> str | Pixels:
+        """The photo's file, or the pixels that were given."""
+        photo = self.config.photo
+        if isinstance(photo, ArrayPhoto):
+            return photo.pixels
+        return stored(run, photo).pixels if is_array(photo) else photo
+
+    def _result(self, facts: dict[str, Any], cloud: Drawer, mesh: Drawer, meshed: Meshed) -> dict[str, Any]:
         maker, config = self.maker, self.config
         assert maker is not None  # `work` has seen to it
         assert self.prepared is not None
@@ -134,6 +157,13 @@ class LiftJob:
         from sensorium.lifting.generation.report import write_report
 
         write_report(path, self.config)
+
+
+def _clear(run: RunDirectory) -> None:
+    """Remove what a killed process had begun to write below the run's folder; its top is cleared by `run`."""
+    if run.writes:
+        for begun in run.path.glob("*/.*.tmp"):
+            begun.unlink()
 
 
 def estimated(guidance: Guidance, reference: torch.Tensor) -> float:

@@ -30,7 +30,7 @@ def write_report(path: Path, config: LiftConfig) -> None:
     film = f"turntable.{config.output.turntable}"
     write_page(
         path / PAGE,
-        Path(config.photo).stem,
+        config.photo_name,
         "lifting/templates/lift.html",
         result=result,
         photo=shown(path / "reference.png", "the photo, cut out and centred", 256),
