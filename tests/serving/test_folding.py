@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,8 +87,35 @@ def test_folded_lists_are_nearer_to_the_twin_than_those_of_others(
 ) -> None:
     found = compare_with_twin(taste[model], users=40, k=10)
     assert found.overlap.mean > found.by_chance.mean + 0.1
+    assert found.above_chance.mean == pytest.approx(found.overlap.mean - found.by_chance.mean)
+    for part in (found.overlap, found.by_chance, found.above_chance):
+        assert part.low < part.mean < part.high
+    assert found.above_chance.low > 0
     assert main(["fold-in", str(taste[model]), "--users", "5", "-k", "5"]) == 0
-    assert "5 users were left out of training and folded in" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "5 users were left out of training and folded in" in said
+    assert len(re.findall(r"\.\d{3} \[-?\d\.\d{3}, \d\.\d{3}\]", said)) == 3  # the twin, another user, the difference
+
+
+class Alike(torch.nn.Module):
+    """A model to whom all users are one."""
+
+    query_kind = "user"
+
+    def query_vectors(self, queries: torch.Tensor) -> torch.Tensor:
+        return torch.ones(len(queries), 1)
+
+    def item_vectors(self) -> torch.Tensor:
+        return torch.arange(1.0, N_ITEMS + 1).unsqueeze(1)
+
+
+def test_another_user_s_list_ranks_the_same_items(
+    loaded: dict[str, LoadedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where everybody is answered alike, chance is all of it: no list holds what the other could not."""
+    monkeypatch.setattr("sensorium.serving.folding._trained_without", lambda run, users: run)
+    found = compare_with_twin(replace(loaded["bpr"], model=Alike()), users=10, k=2)
+    assert (found.overlap.mean, found.by_chance.mean, found.above_chance.mean) == (1, 1, 0)
 
 
 class Lopsided(torch.nn.Module):

@@ -126,7 +126,8 @@ class Folding:
         users: Users that were left out of training and folded in.
         k: Length of the lists.
         overlap: Share of a folded list that the twin's list of the same user holds, its mean over users.
-        by_chance: The same with the twin's list of another user.
+        by_chance: The same with the twin's list of another user, where both rank what neither of the two had.
+        above_chance: The difference of the two, user by user.
     """
 
     method: Method
@@ -134,13 +135,15 @@ class Folding:
     k: int
     overlap: Interval
     by_chance: Interval
+    above_chance: Interval
 
     def lines(self) -> list[str]:
         """Return what there is to say, one sentence each."""
         return [
             f"{self.users} users were left out of training and folded in ({self.method})",
             f"of their first {self.k} items {_words(self.overlap)} are in the list of the run, trained with them",
-            f"and {_words(self.by_chance)} in the list of another user",
+            f"and {_words(self.by_chance)} in the list of another user, {_words(self.above_chance)} less",
+            "in brackets the 95 % interval over the users that were left out (bootstrap)",
         ]
 
 
@@ -151,7 +154,8 @@ def _words(interval: Interval) -> str:
 def compare_with_twin(run: str | Path | LoadedRun, *, users: int = 100, k: int = 20, seed: int = 0) -> Folding:
     """Train a model without some users of a run, fold them in, and compare their lists with the run's.
 
-    What a user had in training is in neither list. The second training takes as long as the run's did.
+    What a user had in training is in neither list; beside another user, what that one had is in neither, too. The
+    second training takes as long as the run's did.
 
     Args:
         run: A run of a model that user ids ask, with vectors of users and items.
@@ -174,17 +178,24 @@ def compare_with_twin(run: str | Path | LoadedRun, *, users: int = 100, k: int =
     histories = [torch.from_numpy(twin.view.item[twin.view.user == user]) for user in chosen]
     people, items, method = fold_in(left, histories)
     order = catalogue_order(twin.dataset.n_items, twin.config.evaluation.tie_seed)
-    rows = np.repeat(np.arange(users), [len(history) for history in histories])
-    had = rows, np.concatenate([history.numpy() for history in histories])
-    own = list_task(twin.dataset.n_items, np.arange(users), had)
-    folded = rank(FoldedScorer(people, items), own, k=k, tie_order=order).items
-    with_them = rank(twin.model, list_task(twin.dataset.n_items, chosen, had), k=k, tie_order=order).items
+    n_items, own = twin.dataset.n_items, np.arange(users)
+
+    def shared(whose: Integers) -> npt.NDArray[np.float64]:
+        """Return the share of each folded list that the twin's list of another user holds; both rank the same items."""
+        had = [torch.cat([histories[one], histories[two]]).numpy() for one, two in zip(own, whose, strict=True)]
+        masked = np.repeat(own, [len(part) for part in had]), np.concatenate(had)
+        folded = rank(FoldedScorer(people, items), list_task(n_items, own, masked), k=k, tie_order=order).items
+        with_them = rank(twin.model, list_task(n_items, chosen[whose], masked), k=k, tie_order=order).items
+        return _shared(folded, with_them)
+
+    same, chance = shared(own), shared(other)
     return Folding(
         method,
         users,
         k,
-        mean_interval(_shared(folded, with_them)),
-        mean_interval(_shared(folded, with_them[other])),
+        mean_interval(same),
+        mean_interval(chance),
+        mean_interval(same - chance),
     )
 
 
