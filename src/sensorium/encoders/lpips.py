@@ -8,8 +8,9 @@ small.
 
     LPIPS.shipped()            AlexNet with its weights, part of this package (10 MB)
     LPIPS.from_file(path)      a converted file, such as VGG16's (`tools/convert_weights.py`)
+    lpips_pyramid.Pyramid()    no network at all, where the weights are not there
 
-Values of the two networks never share a table. Distances are differentiable in both pictures.
+Values of two of them never share a table. Distances are differentiable in both pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sensorium.core.errors import DataError
 from sensorium.core.files import read_safetensors
 from sensorium.encoders.weights.files import verify
 
-Net = Literal["alexnet", "vgg16"]
+Net = Literal["alexnet", "vgg16", "pyramid"]
 CHANNELS: dict[str, tuple[int, ...]] = {"alexnet": (64, 192, 384, 256, 256), "vgg16": (64, 128, 256, 512, 512)}
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
 SHIPPED = "lpips_alexnet.safetensors"
@@ -63,6 +64,11 @@ def _backbone(net: str) -> tuple[nn.Sequential, tuple[int, ...]]:
     return nn.Sequential(*modules), (3, 8, 15, 22, 29)
 
 
+def shipped_file() -> Path:
+    """Return where this package keeps the AlexNet; a distribution may leave it out."""
+    return Path(str(files("sensorium.encoders") / "files" / SHIPPED))
+
+
 def layer_names(net: str) -> list[str]:
     """Return the names of the convolutions in a file, in order."""
     return [f"backbone.{name}" for name, module in _backbone(net)[0].named_children() if isinstance(module, nn.Conv2d)]
@@ -73,12 +79,15 @@ class LPIPS(nn.Module):
 
     Attributes:
         net: "alexnet" or "vgg16".
+        at_fifty: Its value between a picture of an object and a correct one from 50 degrees beside it: the median over
+            procedural objects, rounded. Thresholds are written in this unit.
     """
 
+    at_fifty: float = 0.3
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Literal["alexnet", "vgg16"]) -> None:
         super().__init__()
         if net not in CHANNELS:
             raise DataError(f"LPIPS has the networks {', '.join(CHANNELS)}, not '{net}'")
@@ -89,17 +98,17 @@ class LPIPS(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE).reshape(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
-    @classmethod
-    def shipped(cls) -> LPIPS:
+    @staticmethod
+    def shipped() -> LPIPS:
         """Return the AlexNet that is part of this package.
 
         Raises:
             DataError: The file is damaged or missing.
         """
-        return cls.from_file(Path(str(files("sensorium.encoders") / "files" / SHIPPED)), sha256=SHIPPED_SHA256)
+        return LPIPS.from_file(shipped_file(), sha256=SHIPPED_SHA256)
 
-    @classmethod
-    def from_file(cls, path: str | Path, *, sha256: str | None = None) -> LPIPS:
+    @staticmethod
+    def from_file(path: str | Path, *, sha256: str | None = None) -> LPIPS:
         """Return the network of a converted file.
 
         Args:
@@ -115,8 +124,10 @@ class LPIPS(nn.Module):
         if sha256 is not None:
             verify(path, sha256)
         state = read_safetensors(path)
-        net: Net = "alexnet" if state.get("heads.1", torch.zeros(0)).shape == (192,) else "vgg16"
-        model = cls(net)
+        net: Literal["alexnet", "vgg16"] = (
+            "alexnet" if state.get("heads.1", torch.zeros(0)).shape == (192,) else "vgg16"
+        )
+        model = LPIPS(net)
         try:
             model.load_state_dict(state)
         except RuntimeError as error:
@@ -148,19 +159,23 @@ class LPIPS(nn.Module):
         Raises:
             DataError: Another shape.
         """
-        if (
-            first.ndim != 4
-            or first.shape[1:] != second.shape[1:]
-            or first.shape[1] != 3
-            or min(first.shape[2:]) < SMALLEST
-        ):
-            raise DataError(
-                f"LPIPS compares pictures [b, 3, H, W] of one size from {SMALLEST} pixels, "
-                f"not {list(first.shape)} and {list(second.shape)}"
-            )
+        check_pair(first, second)
         total = first.new_zeros(max(len(first), len(second)))
         pairs = zip(self.heads, self.features(first), self.features(second), strict=True)
         for weight, one, other in pairs:
             apart = functional.conv2d((one - other).square(), weight.reshape(1, -1, 1, 1))
             total = total + apart.mean((1, 2, 3))
         return total
+
+
+def check_pair(first: Tensor, second: Tensor) -> None:
+    """Refuse what are no two batches of pictures to compare.
+
+    Raises:
+        DataError: They are not [b, 3, H, W], of one size, with sides of at least 32 pixels.
+    """
+    if first.ndim != 4 or first.shape[1:] != second.shape[1:] or first.shape[1] != 3 or min(first.shape[2:]) < SMALLEST:
+        raise DataError(
+            f"LPIPS compares pictures [b, 3, H, W] of one size from {SMALLEST} pixels, "
+            f"not {list(first.shape)} and {list(second.shape)}"
+        )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sensorium.encoders.lpips_pyramid import Pyramid
 from sensorium.lifting.contrastive import ContrastiveConfig, ContrastiveTerm, distance, released
 from sensorium.lifting.contrastive.distance import l2_sum, pooled
 from sensorium.lifting.guidance.base import Pose
@@ -145,7 +146,7 @@ def test_the_coin_moves_the_released_distance_by_a_thousand_and_the_default_not_
 
     def judged(config: ContrastiveConfig, background: str) -> torch.Tensor:
         laid = config.model_copy(update={"background": background, "split": "all_positive"})
-        term = ContrastiveTerm(picture(1024), poses[0], laid, lpips=None)  # type: ignore[arg-type]
+        term = ContrastiveTerm(picture(1024), poses[0], laid, Pyramid())  # which is not asked
         return term.judge(views, poses, torch.Generator().manual_seed(2))[0]
 
     black = torch.rand(3, generator=torch.Generator().manual_seed(2)) >= 0.5

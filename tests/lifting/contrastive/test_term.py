@@ -1,15 +1,21 @@
 """Splitting views, the term's loss, and what it remembers."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from sensorium.core.config import build
-from sensorium.core.errors import ConfigError
+from sensorium.core.errors import ConfigError, DataError
+from sensorium.encoders import lpips as lpips_module
 from sensorium.encoders.lpips import LPIPS
+from sensorium.encoders.lpips_pyramid import AT_FIFTY, Pyramid
 from sensorium.lifting.contrastive import ContrastiveConfig, ContrastiveTerm, released
+from sensorium.lifting.contrastive import term as term_module
 from sensorium.lifting.contrastive.splitting import split
 from sensorium.lifting.contrastive.term import perceptual
 from sensorium.lifting.guidance.base import Pose
+from sensorium.lifting.photo.cutout import on_background
 
 from .test_distance import picture
 
@@ -86,6 +92,44 @@ def test_another_network_is_said() -> None:
     found, notes = perceptual(wanted="vgg16")
     assert found.net == "alexnet"
     assert "vgg16" in notes[0]
+
+
+def test_the_pyramid_stands_in_where_the_weights_are_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lpips: LPIPS
+) -> None:
+    named, quiet = perceptual("pyramid")
+    assert (named.net, quiet) == ("pyramid", [])
+    monkeypatch.setattr(term_module, "shipped_file", lambda: tmp_path / "left out")
+    found, notes = perceptual()
+    assert found.net == "pyramid"
+    assert "takes the place of LPIPS on alexnet" in notes[0]
+    with pytest.raises(DataError, match="does not exist"):  # a file that was asked for by name is never replaced
+        perceptual(tmp_path / "vgg16.safetensors", wanted="vgg16")
+
+
+def test_a_damaged_file_is_no_missing_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    damaged = tmp_path / "lpips.safetensors"
+    damaged.write_bytes(b"half of it")
+    for module in (term_module, lpips_module):
+        monkeypatch.setattr(module, "shipped_file", lambda: damaged)
+    with pytest.raises(DataError, match="SHA-256"):
+        perceptual()
+
+
+def test_each_distance_has_its_own_threshold(lpips: LPIPS) -> None:
+    """Written as of LPIPS, a threshold is the same share of the value at 50 degrees for both."""
+    reference, poses = picture(64), [FRONT] * 5
+    views = torch.stack([picture(64, shift, 0) for shift in (0, 1, 3, 6, 12)])
+    config = ContrastiveConfig(side=64, threshold=0.15)
+    terms = {net.net: ContrastiveTerm(reference, FRONT, config, net) for net in (lpips, Pyramid())}
+    assert terms["alexnet"].threshold == 0.15
+    assert terms["pyramid"].threshold == pytest.approx(AT_FIFTY / 2)
+    for term in terms.values():
+        laid = on_background(views)
+        told = torch.stack([term.lpips(2 * one[None] - 1, 2 * on_background(reference)[None] - 1)[0] for one in laid])
+        _, labels, _ = term.judge(views, poses, generator())
+        assert labels.tolist() == [1 if value < term.threshold else -1 for value in told]
+        assert {1, -1} <= set(labels.tolist())
 
 
 def test_impossible_settings() -> None:

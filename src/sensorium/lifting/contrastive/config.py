@@ -33,7 +33,8 @@ class ContrastiveConfig(Config):
     split: Literal["perceptual", "all_positive"] = Field(
         "perceptual", description="which views are positive: by LPIPS, or all of them"
     )
-    threshold: float = Field(0.3, gt=0, description="LPIPS below which a view looks like the photo")
+    threshold: float = Field(0.3, gt=0, description="LPIPS below which a view looks like the photo; the distance "
+                             "'pyramid' is scaled to it, 0.3 being what both say of views 50 degrees away")  # fmt: skip
     ambiguous: Literal["ignore", "negative", "positive"] = Field(
         "ignore", description="what a view is that looks like the photo from over 90 degrees away: a symmetric object, "
         "or the front shown again"

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sensorium.encoders.lpips import LPIPS
+from sensorium.encoders.lpips import LPIPS, shipped_file
+from sensorium.encoders.lpips_pyramid import Pyramid
 from sensorium.lifting.contrastive.config import ContrastiveConfig
 from sensorium.lifting.contrastive.distance import l2_sum, pooled
 from sensorium.lifting.contrastive.loss import qa_triplet
@@ -20,18 +21,31 @@ from sensorium.lifting.photo.cutout import on_background
 
 logger = logging.getLogger(__name__)
 
+PYRAMID = "pyramid"  # in place of a file of weights
+
 
 def perceptual(weights: str | Path | None = None, *, wanted: str = "alexnet") -> tuple[LPIPS, list[str]]:
-    """Return LPIPS of a converted file, or the one of this package, and what is to be said of the choice.
+    """Return a perceptual distance, and what is to be said of the choice; its `net` stands in results.
 
     Args:
-        weights: A file of tools/convert_weights.py.
+        weights: A file of tools/convert_weights.py; "pyramid" for the distance without weights; none for the AlexNet
+            of this package, or the pyramid where a distribution came without that file.
         wanted: The network that was meant; another one is said.
+
+    Raises:
+        DataError: The file is missing, damaged, or fits no network.
     """
-    found = LPIPS.shipped() if weights is None else LPIPS.from_file(weights)
-    if found.net == wanted:
+    found: LPIPS
+    if weights == PYRAMID or (weights is None and not shipped_file().is_file()):
+        found = Pyramid()
+    else:
+        found = LPIPS.shipped() if weights is None else LPIPS.from_file(weights)
+    if found.net in (wanted, weights):
         return found, []
-    note = f"LPIPS on {found.net} takes the place of {wanted}, whose weights are not here"
+    if isinstance(found, Pyramid):
+        note = f"a pyramid of details and edges takes the place of LPIPS on {wanted}, whose weights are not here"
+    else:
+        note = f"LPIPS on {found.net} takes the place of {wanted}, whose weights are not here"
     logger.info("%s", note)
     return found, [note]
 
@@ -43,11 +57,13 @@ class ContrastiveTerm:
         reference: The photo, premultiplied RGBA [4, R, R].
         front: Of its camera.
         config: How.
-        lpips: The perceptual distance.
+        lpips: The perceptual distance. A threshold is written as of LPIPS; another distance's is the same share of its
+            own value at 50 degrees.
     """
 
     def __init__(self, reference: Tensor, front: Pose, config: ContrastiveConfig, lpips: LPIPS) -> None:
         self.front, self.config, self.lpips = front, config, lpips
+        self.threshold = config.threshold * (lpips.at_fifty / LPIPS.at_fifty)
         self.reference = at_side(reference[None], config.side)[0]
         self.anchor = on_background(self.reference)
         self.remembered = self.anchor.new_zeros(0)
@@ -100,7 +116,7 @@ class ContrastiveTerm:
                 seen = self._lpips(laid.detach())
             numbers["lpips"] = seen.mean().item()
             angles = [pose.angle_to(self.front) for pose in poses]
-            labels = split(seen, angles, config.threshold, config.ambiguous)
+            labels = split(seen, angles, self.threshold, config.ambiguous)
         if config.distance == "pooled":
             distances = pooled(self.reference, views, config.pool)
         else:
