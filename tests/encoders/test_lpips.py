@@ -121,6 +121,7 @@ def test_other_shapes_are_said(shipped: LPIPS) -> None:
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
     path = Path(__file__).parents[2] / "tools" / "convert_weights.py"
+    sys.path.append(str(path.parent))  # where a program finds what stands beside it
     spec = importlib.util.spec_from_file_location("convert_weights", path)
     assert spec is not None
     assert spec.loader is not None

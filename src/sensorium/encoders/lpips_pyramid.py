@@ -85,4 +85,5 @@ def _steepness(pictures: Tensor) -> Tensor:
     """Length of the differences to the next pixel right and down, 0 at the last ones, [b, c, h, w]."""
     right = functional.pad(pictures.diff(dim=3), (0, 1, 0, 0))
     down = functional.pad(pictures.diff(dim=2), (0, 0, 0, 1))
-    return (right.square() + down.square() + _ROOM).sqrt() - _ROOM**0.5
+    length: Tensor = (right.square() + down.square() + _ROOM).sqrt() - _ROOM**0.5
+    return length

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sensorium.core.errors import DataError, MissingExtraError, ResourceError
-from sensorium.core.files import write_safetensors
+from sensorium.core.files import read_safetensors, write_safetensors
 from sensorium.lifting.guidance import zero123
 from sensorium.lifting.guidance.base import Pose, Sampler, times_of
 from sensorium.lifting.guidance.zero123 import PROJECTION, StableZero123, Zero123, Zero123Config, relative_poses
@@ -43,9 +43,13 @@ def test_without_diffusers_it_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("zero123"))
+
+
+def write_tiny(path: Path) -> Path:
+    """Tiny networks of random weights, or a skip where diffusers is not installed."""
     diffusers = pytest.importorskip("diffusers", reason="the extra lift-hub is not installed")
     transformers = pytest.importorskip("transformers")
-    path = tmp_path_factory.mktemp("zero123")
     torch.manual_seed(0)
     blocks = 4
     diffusers.AutoencoderKL(
@@ -214,6 +218,22 @@ def test_files_are_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(zero123, "sha256_file", lambda path: hashed.append(path) or real(path))
     assert guidance.identity() == guidance.identity()
     assert len(hashed) == len(set(hashed)) > 4
+
+
+def test_weights_that_are_missing_are_no_random_ones(folder: Path, tmp_path: Path) -> None:
+    for part, file in (
+        ("vae", "diffusion_pytorch_model"),
+        ("unet", "diffusion_pytorch_model"),
+        ("image_encoder", "model"),
+    ):
+        copy = tmp_path / part
+        shutil.copytree(folder, copy)
+        path = copy / part / f"{file}.safetensors"
+        state = read_safetensors(path)
+        dropped = sorted(state)[len(state) // 2]
+        write_safetensors(path, {name: value for name, value in state.items() if name != dropped}, {"format": "pt"})
+        with pytest.raises(DataError, match=rf"{part} lacks 1 of its network's weights, such as {dropped}"):
+            made(copy)
 
 
 def test_weights_that_are_no_safetensors(folder: Path, tmp_path: Path) -> None:

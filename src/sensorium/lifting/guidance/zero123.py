@@ -96,12 +96,15 @@ class Zero123:
             "diffusers", extra="lift-hub", purpose=f"guidance {self.name}", instead="use the guidance view-prior"
         )
         transformers: Any = require("transformers", extra="encoders", purpose=f"guidance {self.name}")
-        options = {"use_safetensors": True, "local_files_only": True, "torch_dtype": self.dtype}
+        told: Any = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
         try:
-            vae = diffusers.AutoencoderKL.from_pretrained(str(folder / "vae"), **options)
-            unet = diffusers.UNet2DConditionModel.from_pretrained(str(folder / "unet"), **options)
-            tower = transformers.CLIPVisionModelWithProjection.from_pretrained(
-                str(folder / "image_encoder"), use_safetensors=True, local_files_only=True, dtype=self.dtype
+            vae, unet, tower = (
+                kind.from_pretrained(str(folder / part), **told, **{word: self.dtype})
+                for kind, part, word in (
+                    (diffusers.AutoencoderKL, "vae", "torch_dtype"),
+                    (diffusers.UNet2DConditionModel, "unet", "torch_dtype"),
+                    (transformers.CLIPVisionModelWithProjection, "image_encoder", "dtype"),
+                )
             )
         except (OSError, ValueError) as error:
             raise DataError(
@@ -109,13 +112,16 @@ class Zero123:
                 "Convert .bin files by 'tools/convert_weights.py diffusers', an original .ckpt by "
                 "'tools/convert_weights.py zero123'"
             ) from None
+        for (_, facts), part in zip((vae, unet, tower), ("vae", "unet", "image_encoder"), strict=True):
+            if lacking := sorted(facts["missing_keys"]):  # they would be random numbers
+                raise DataError(f"{folder / part} lacks {len(lacking)} of its network's weights, such as {lacking[0]}")
         projection = read_safetensors(folder / PROJECTION)
         weight, bias = (projection.get(f"proj.{name}") for name in ("weight", "bias"))
         if weight is None or bias is None:
             raise DataError(f"{folder / PROJECTION} holds no proj.weight and proj.bias")
         linear = nn.Linear(weight.shape[1], weight.shape[0])
         linear.load_state_dict({"weight": weight, "bias": bias})
-        parts: list[Any] = [vae, unet, tower, linear.to(self.dtype)]
+        parts: list[Any] = [vae[0], unet[0], tower[0], linear.to(self.dtype)]
         self.vae, self.unet, self.tower, self.projection = (
             part.to(self.device).requires_grad_(False).eval() for part in parts
         )
