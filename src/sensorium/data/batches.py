@@ -19,6 +19,7 @@ from torch import Tensor
 from sensorium.core.errors import DataError
 from sensorium.core.seeds import numpy_generator
 from sensorium.data.sampling import NegativeSampler
+from sensorium.data.shuffling import PassOrder
 from sensorium.data.view import TrainView
 
 log = logging.getLogger(__name__)
@@ -100,16 +101,17 @@ class PairBatches:
         self._batch_size = batch_size
         self._n_negatives = n_negatives
         self._sampler = NegativeSampler(view, popularity_alpha=popularity_alpha)
-        self._rows = np.flatnonzero(self._sampler.has_negatives[view.user])
-        self._orders: dict[str, tuple[tuple[int, int], npt.NDArray[np.int64]]] = {}
-        self.skipped_rows = len(view.user) - len(self._rows)
-        if not len(self._rows):
+        self._order = PassOrder(len(view.user))
+        if not self._sampler.has_negatives[view.user].all():
+            self._order = PassOrder(np.flatnonzero(self._sampler.has_negatives[view.user]))
+        self.skipped_rows = len(view.user) - len(self._order)
+        if not len(self._order):
             raise DataError(
                 f"there are {len(view.user)} train rows and no negative for any of them: "
                 "every user holds every item that occurs in train"
             )
         if self.skipped_rows:
-            users = len(np.unique(view.user)) - len(np.unique(view.user[self._rows]))
+            users = int(np.count_nonzero(view.user_count[~self._sampler.has_negatives]))
             log.warning(
                 "%d train rows of %d users are left out of training: they hold every item that occurs in train, "
                 "so there is no negative to draw",
@@ -119,7 +121,7 @@ class PairBatches:
 
     def __len__(self) -> int:
         """Return the number of batches of one pass."""
-        return -(-len(self._rows) // self._batch_size)
+        return -(-len(self._order) // self._batch_size)
 
     def batch(self, step: Step) -> Batch:
         """Return the batch of a step, or its rank's slice of it.
@@ -145,16 +147,7 @@ class PairBatches:
         if not 0 <= step.index < len(self):
             raise IndexError(f"a pass has {len(self)} batches, there is no batch {step.index}")
         start = step.index * self._batch_size
-        return self._order(step)[start : start + self._batch_size]
-
-    def _order(self, step: Step) -> npt.NDArray[np.int64]:
-        """Return the order of a pass, int64 [rows]; each phase's latest one is kept."""
-        key = step.seed, step.epoch
-        kept = self._orders.get(step.phase)
-        if kept is None or kept[0] != key:
-            generator = numpy_generator(step.seed, "order", step.phase, step.epoch)
-            kept = self._orders[step.phase] = key, generator.permutation(self._rows)
-        return kept[1]
+        return self._order.take(start, start + self._batch_size, seed=step.seed, phase=step.phase, epoch=step.epoch)
 
 
 def _tensor(array: npt.NDArray[Any]) -> Tensor:

@@ -21,6 +21,7 @@ from sensorium.core.seeds import numpy_generator
 from sensorium.data.batches import Step
 from sensorium.data.sampling import NegativeSampler
 from sensorium.data.sequences import SequenceStore
+from sensorium.data.shuffling import PassOrder
 from sensorium.data.view import TrainView
 
 log = logging.getLogger(__name__)
@@ -109,12 +110,12 @@ class WindowBatches:
         self._store = view.sequences
         self._length, self._batch_size, self._n_negatives = length, batch_size, n_negatives
         self._windows = cut(self._store, length, mode)
-        self._chosen = np.arange(len(self._windows))
         self._sampler = NegativeSampler(view) if n_negatives else None
-        if self._sampler is not None:
-            self._chosen = self._chosen[self._sampler.has_negatives[self._windows.user]]
-        self.skipped_rows = len(self._windows) - len(self._chosen)
-        if not len(self._chosen):
+        self._order = PassOrder(len(self._windows))
+        if self._sampler is not None and not self._sampler.has_negatives.all():
+            self._order = PassOrder(np.flatnonzero(self._sampler.has_negatives[self._windows.user]))
+        self.skipped_rows = len(self._windows) - len(self._order)
+        if not len(self._order):
             raise DataError(
                 "there is no window to train on: no user has two train rows"
                 if not len(self._windows)
@@ -126,11 +127,10 @@ class WindowBatches:
                 "negative to draw",
                 self.skipped_rows,
             )
-        self._orders: dict[str, tuple[tuple[int, int], Integers]] = {}
 
     def __len__(self) -> int:
         """Return the number of batches of one pass."""
-        return -(-len(self._chosen) // self._batch_size)
+        return -(-len(self._order) // self._batch_size)
 
     def batch(self, step: Step) -> WindowBatch:
         """Return the batch of a step, or its rank's slice of it.
@@ -141,7 +141,7 @@ class WindowBatches:
         if not 0 <= step.index < len(self):
             raise IndexError(f"a pass has {len(self)} batches, there is no batch {step.index}")
         start = step.index * self._batch_size
-        rows = self._order(step)[start : start + self._batch_size]
+        rows = self._order.take(start, start + self._batch_size, seed=step.seed, phase=step.phase, epoch=step.epoch)
         user = self._windows.user[rows]
         shape = len(rows), self._length, self._n_negatives
         negatives = np.zeros(shape, dtype=np.int64)
@@ -152,12 +152,3 @@ class WindowBatches:
         mine = rows[part]
         items = self._store.windows(self._windows.end[mine], self._length + 1, self._windows.start[mine])
         return WindowBatch(torch.from_numpy(user[part]), torch.from_numpy(items), torch.from_numpy(negatives[part]))
-
-    def _order(self, step: Step) -> Integers:
-        """Return the order of a pass, int64 [windows]; each phase's latest one is kept."""
-        key = step.seed, step.epoch
-        kept = self._orders.get(step.phase)
-        if kept is None or kept[0] != key:
-            generator = numpy_generator(step.seed, "order", step.phase, step.epoch)
-            kept = self._orders[step.phase] = key, generator.permutation(self._chosen)
-        return kept[1]
