@@ -149,6 +149,9 @@ def test_what_nobody_knows_is_said(worlds: tuple[Dataset, Dataset, Path], tmp_pa
 
 def test_what_cannot_be_carried_is_refused(worlds: tuple[Dataset, Dataset, Path], tmp_path: Path) -> None:
     source, target, trained = worlds
+    for shares in ((0.0,), (1.5,), (0.011, 0.012)):
+        with pytest.raises(ConfigError, match="each is above 0, at most 1"):
+            transfer(trained, config(target), out=tmp_path / "shares", shares=shares)
     with pytest.raises(DataError, match="share 24 items"):
         transfer(trained, config(source), out=tmp_path / "same")
     ids = run(config(source, epochs=1, tower="id"), out=tmp_path / "ids").path

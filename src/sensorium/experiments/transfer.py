@@ -68,12 +68,17 @@ def transfer(
         What `result.json` holds: source, target, metric, notices, and one entry for each variant.
 
     Raises:
-        ConfigError: The model has rows for single items or users, which mean nothing on other data, or reads what the
-            target has not in this form.
+        ConfigError: A share is out of range, the model has rows for single items or users, which mean nothing on other
+            data, or it reads what the target has not in this form.
         DataError: The two data sets share an item, features are by another encoder on the target, or an encoder inside
             the model has other weights there.
         RunError: The folder holds something.
     """
+    named = [f"{share:.0%}" for share in shares]
+    if not all(0 < share <= 1 for share in shares) or len(set(named)) < len(named):
+        raise ConfigError(
+            f"shares: {', '.join(map(str, shares))}: each is above 0, at most 1, and in whole percents once"
+        )
     loaded = source if isinstance(source, LoadedRun) else load_run(source)
     config = _with_model_of(loaded, target)
     setup = set_up(config)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from sensorium.core.errors import ConfigError
 from sensorium.data.dataset import Features
 from sensorium.data.importing import ImportConfig, import_dataset
+from sensorium.data.windows import cut
 from sensorium.experiments.run import load_run, run
 from sensorium.recommenders.sequential.gru4rec import GRU4Rec
 from sensorium.recommenders.sequential.model import SequentialRecommender
@@ -54,6 +56,27 @@ def test_popularity_is_counted_in_the_windows_alone() -> None:
     wanted = np.log(np.maximum(counts, 1) / counts.sum())
     assert np.allclose(model.log_p[1:].numpy(), wanted, atol=1e-6)
     assert model.log_p[0] == 0
+
+
+@pytest.mark.parametrize("windows", ["last", "all"])
+def test_an_item_of_one_row_alone_is_in_no_window(windows: str) -> None:
+    """Whoever has a single row gives no step to learn from: that item's id stays 0, and counts for nothing."""
+    view, item = ordered_view(), ordered_view().n_items
+    more = replace(
+        view,
+        n_users=view.n_users + 1,
+        n_items=item + 1,
+        user=np.append(view.user, view.n_users),
+        item=np.append(view.item, item),
+        timestamp=None,
+        in_order=np.append(view.in_order, len(view.user)),
+    )
+    config = SASRec.Config(dim=8, windows=windows)
+    with_it, without = SASRec(more, config), SASRec(view, config)
+    assert len(cut(more.sequences, 10, windows)) == len(cut(view.sequences, 10, windows))
+    assert with_it.shown_count.tolist() == [*without.shown_count.tolist(), 0]
+    assert not with_it.item_vectors()[item].any()
+    assert torch.equal(with_it.log_p[:-1], without.log_p)
 
 
 def test_features_are_centred_over_trained_items_that_have_content() -> None:

@@ -100,6 +100,7 @@ class SequentialRecommender(Recommender):
         self._view = view
         store = view.sequences
         kept = store if config.windows == "all" else store.tail(config.length + 1)
+        kept = kept.of(np.flatnonzero(kept.lengths > 1))  # one row alone is no window (`data.windows.cut`)
         self.shown_count = np.bincount(kept.values, minlength=view.n_items)
         self.shown = self.shown_count > 0
         share = np.maximum(self.shown_count, 1) / max(self.shown_count.sum(), 1)
