@@ -4,6 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/lifting.py prior        # with the embedded prior: arms, baselines, ablations
     OMP_NUM_THREADS=1 python benchmarks/lifting.py photos       # the pictures of $SENSORIUM_DATA/image3d
     OMP_NUM_THREADS=1 python benchmarks/lifting.py enlarging    # super-resolution on and off
+    OMP_NUM_THREADS=1 python benchmarks/lifting.py ablation     # small photos with and without super-resolution
     python benchmarks/lifting.py --table                        # fills tables of docs/results/contrastive-gaussian.md
 
 Objects are procedural and held out: their seeds lie beyond all that the embedded prior was trained on. Each is lifted
@@ -141,6 +142,16 @@ def enlarging() -> Iterator[Cell]:
                        dress=True, photo_side=32, enlarger=enlarger)  # fmt: skip
 
 
+def ablation() -> Iterator[Cell]:
+    """Small photos of the ten objects of `prior`, by the whole method at the size of a test: not enlarged, enlarged by
+    a filter, and by a network, which needs its packages and so comes last."""
+    tree: Tree = laid_over({"preset": "test"}, ON)
+    for arm, enlarger in (("no super-resolution", "none"), ("lanczos", "lanczos"), ("super-resolution", "ncnn")):
+        for k in range(10):
+            yield Cell("superres", arm, str(FIRST_SEED + k), 0, tree, "view-prior", dress=True, photo_side=32,
+                       enlarger=enlarger)  # fmt: skip
+
+
 def photos() -> Iterator[Cell]:
     folder = shared_data()
     if folder is None:
@@ -153,6 +164,7 @@ SUITES: dict[str, Callable[[], Iterator[Cell]]] = {
     "stress": stress,
     "prior": prior,
     "enlarging": enlarging,
+    "ablation": ablation,
     "photos": photos,
 }
 
@@ -262,7 +274,7 @@ def main() -> None:
     parser.add_argument("suite", nargs="*", choices=[*SUITES, []])
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--arm", action="append", help="only these arms")
-    parser.add_argument("--only", action="append", help="only cells of these suites: janus, clean, ends, small")
+    parser.add_argument("--only", action="append", help="only cells of these suites: janus, ends, small, ...")
     parser.add_argument("--table", action="store_true", help="fill the tables of the results page")
     asked = parser.parse_args()
     for suite in asked.suite:

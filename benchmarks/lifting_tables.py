@@ -130,6 +130,12 @@ def enlarging_table(rows: Sequence[Row]) -> str:
     return table(rows, "enlarging", "mesh", columns, "lanczos")
 
 
+def superres_table(rows: Sequence[Row]) -> str:
+    """Small photos by the whole method; differences are to super-resolution by a network."""
+    columns = [*NOVEL, ("LPIPS of the photo's view", ("reference", "lpips"), 3)]
+    return table(rows, "superres", "mesh", columns, "super-resolution")
+
+
 @lru_cache
 def known_weights() -> dict[str, str]:
     """The identities that rows record of the shipped weights, first, and of those that they began with, to SHA-256."""
@@ -175,4 +181,5 @@ TABLES: dict[str, Table] = {
     "small": with_weights("small", lambda rows: table(rows, "small", "mesh", NOVEL, "base")),
     "photos": with_weights("photos", photos_table),
     "enlarging": with_weights("enlarging", enlarging_table),
+    "superres": with_weights("superres", superres_table),
 }

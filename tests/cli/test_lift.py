@@ -10,7 +10,7 @@ from .conftest import Command
 
 pytest.importorskip("numba")
 pytest.importorskip("xatlas")
-from sensorium.core.files import read_json
+from sensorium.core.files import read_json, write_json
 from sensorium.experiments import jobs
 from sensorium.lifting import viewer
 from sensorium.lifting.cloud import GaussianCloud, from_points
@@ -144,6 +144,26 @@ def test_a_photo_needs_no_command(command: Command, cup: Path, tmp_path: Path) -
     said = command("lift", "compare", cup, "--out", tmp_path / "runs", "--elevation", "10", *small)
     assert said.status == 2
     assert "another configuration" in said.err
+    # Pictures of the same object from known cameras, of which the photo is one.
+    truth = tmp_path / "renders" / "cup"
+    truth.mkdir(parents=True)
+    for name in ("cup.png", "0_180.png", "0_90.png"):
+        (truth / name).write_bytes(cup.read_bytes())
+    write_json(truth / "cameras.json", {"radius": 2, "fovy": 49.1})
+    measure = ("lift", "measure", tmp_path / "runs" / "base-0", truth, "--out", tmp_path / "truth.json")
+    said = command(*measure)
+    assert said.status == 2
+    assert "cup.png: a render is named <elevation>_<azimuth>.png" in said.err
+    own = {"cup.png": {"elevation": 0, "azimuth": 0}}
+    write_json(truth / "cameras.json", {"radius": 2, "fovy": 49.1, "pictures": own})
+    said = command(*measure)
+    assert said.status == 0, said.err
+    assert "against 2 pictures of cup" in said.out
+    found = read_json(tmp_path / "truth.json")
+    assert set(found) == {"mesh", "cloud"}
+    assert 0 < found["mesh"]["iou"] < 1
+    assert f"{found['mesh']['psnr']:.3f}" in said.out
+    assert command(*measure, "--side", "8").status == 2
 
 
 def test_photos_that_are_refused_cost_one_line(command: Command, cup: Path, tmp_path: Path) -> None:

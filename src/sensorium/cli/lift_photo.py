@@ -1,4 +1,4 @@
-"""`sensorium lift PHOTO` and `sensorium lift compare PHOTO`: one photo to a 3D asset."""
+"""`sensorium lift PHOTO`, `lift compare PHOTO` and `lift measure RUN FOLDER`: one photo to a 3D asset."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def register(group: typer.Typer) -> None:
     """Add the commands to the group."""
     group.command("photo")(photo)
     group.command("compare")(compare)
+    group.command("measure")(measure)
 
 
 def photo(
@@ -98,6 +99,41 @@ def compare(
     say(f"{done.folder}: the mesh at the photo's view")
     show_table(done.columns, done.table(), numbers=done.columns[1:])
     say(f"report: {done.folder / 'compare.html'}")
+
+
+def measure(
+    run: Path = typer.Argument(..., metavar="RUN", help="the folder of a complete lift"),
+    folder: Path = typer.Argument(
+        ..., metavar="FOLDER", help="renders of its object: <elevation>_<azimuth>.png and cameras.json"
+    ),
+    photo: str | None = typer.Option(
+        None, "--photo", metavar="NAME", help="the picture that was lifted; default: the photo's name"
+    ),
+    side: int | None = typer.Option(None, "--side", help="pixels along the compared pictures; default: as they are"),
+    out: Path | None = typer.Option(None, "--out", metavar="FILE.json", help="write the numbers there too"),
+) -> None:
+    """Compare a lift with pictures of its object from known cameras, as renders of GSO and OmniObject3D.
+
+    In Python: sensorium.lifting.generation.renders.measured("runs/cup", "renders/cup").
+    """
+    from sensorium.core.files import write_json
+    from sensorium.lifting.generation.renders import measured
+
+    if side is not None and side < 16:
+        raise ConfigError(f"--side {side}: at least 16 pixels")
+    found = measured(run, folder, photo=photo, side=side)
+    views = found["mesh"]["views"]
+    say(f"{run} against {views:.0f} pictures of {folder.name} from other sides")
+    names = ["psnr", "ssim", "lpips", "iou", "behind_psnr", "janus"]
+    rows = [
+        [kind, *("" if (value := values[name]) is None else f"{value:.3f}" for name in names)]
+        for kind, values in found.items()
+    ]
+    columns = ["", "PSNR, dB", "SSIM", "LPIPS", "IoU", "PSNR behind, dB", "Janus index"]
+    show_table(columns, rows, numbers=columns[1:])
+    if out is not None:
+        write_json(out, found)
+        say(f"{out}: the numbers")
 
 
 def _tree(file: Path, elevation: str, mask: Path | None, preset: str, guidance: str, seed: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whole lifts at the size of a test with the embedded prior: objects that it was not trained on, and a drawn picture."""
+"""Whole lifts at the size of a test with the embedded prior: objects that it never saw, and a drawn picture."""
 
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from PIL import Image, ImageDraw
 
 pytest.importorskip("numba")
 pytest.importorskip("xatlas")
-trimesh = pytest.importorskip("trimesh")
+pytest.importorskip("trimesh")
+import trimesh
+
 from sensorium.experiments.run import run
 from sensorium.lifting.files.meshes import read_mesh
 from sensorium.lifting.generation import job

@@ -43,6 +43,12 @@ def test_what_is_shipped_is_named_by_its_pinned_hash() -> None:
     assert estimated == {"name": "view-prior", "files": found["guidance"]["files"]}
 
 
+def test_a_pyramid_has_no_weights() -> None:
+    config = LiftConfig.model_validate({"photo": "cup.png", "guidance": "none", "lpips": "pyramid"})
+    facts = {"cut_out_by": "mask", "enlarged_by": "none"}
+    assert weights_in_use(config, NoGuidance(), "pyramid", facts, NOBODY)["lpips"] == {"name": "pyramid", "files": {}}
+
+
 def test_files_of_one_s_own_are_hashed(tmp_path: Path) -> None:
     files = {name: tmp_path / "a" / name for name in ("own.safetensors", "seg.onnx", "sr.onnx", "lpips.safetensors")}
     (tmp_path / "a").mkdir()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sensorium.core.errors import require
 from sensorium.encoders.lpips import LPIPS
+from sensorium.lifting.camera import Camera
 from sensorium.lifting.cloud import GaussianCloud
 from sensorium.lifting.guidance.base import Pose
 from sensorium.lifting.guidance.oracle import BEHIND, Truth
@@ -54,20 +55,26 @@ class Likeness:
 
 def drawer(asset: Asset) -> Drawer:
     """Return what draws an asset from a pose, on the CPU."""
+    draw = camera_drawer(asset)
+    return lambda pose, side: draw(pose.camera(side))
+
+
+def camera_drawer(asset: Asset) -> Callable[[Camera], Tensor]:
+    """Return what draws an asset from a camera, on the CPU: premultiplied RGBA [4, H, W] in [0, 1]."""
     if isinstance(asset, GaussianCloud):
         cloud = asset.detach()
 
-        def splats(pose: Pose, side: int) -> Tensor:
+        def splats(camera: Camera) -> Tensor:
             with torch.no_grad():
-                out = render(cloud, pose.camera(side), bg=BLACK)
+                out = render(cloud, camera, bg=BLACK)
             return torch.cat([out.rgb.movedim(-1, 0), out.alpha[None]]).clamp(0, 1).cpu()
 
         return splats
     mesh = asset
 
-    def surface(pose: Pose, side: int) -> Tensor:
+    def surface(camera: Camera) -> Tensor:
         with torch.no_grad():
-            out = render_mesh(mesh, pose.camera(side), background=BLACK)
+            out = render_mesh(mesh, camera, background=BLACK)
         return torch.cat([out.rgb.movedim(-1, 0), out.alpha[None]]).clamp(0, 1)
 
     return surface
@@ -122,18 +129,18 @@ class NovelMeasures:
 
     Attributes:
         mean: Over all of them.
-        behind_psnr: Mean PSNR over those more than 90 degrees away from the photo, dB.
+        behind_psnr: Mean PSNR over those more than 90 degrees away from the photo, dB; None where there are none.
         janus: Mean over those of LPIPS to the truth minus LPIPS to the photo: positive where a side looks more like the
-            front than like itself.
+            front than like itself; None where there are none.
         views: How many there are.
     """
 
     mean: Likeness
-    behind_psnr: float
-    janus: float
+    behind_psnr: float | None
+    janus: float | None
     views: int
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, float | None]:
         """Return the numbers by name."""
         return {**self.mean.as_dict(), "behind_psnr": self.behind_psnr, "janus": self.janus, "views": self.views}
 
@@ -170,4 +177,5 @@ def against_truth(
             behind.append(found[-1].psnr)
             janus.append(found[-1].lpips - perceptual_distance(on_background(picture)[None], photo, lpips).item())
     means = {name: float(np.mean([value.as_dict()[name] for value in found])) for name in found[0].as_dict()}
-    return NovelMeasures(Likeness(**means), float(np.mean(behind)), float(np.mean(janus)), len(found))
+    behind_psnr, janus_index = (float(np.mean(values)) if values else None for values in (behind, janus))
+    return NovelMeasures(Likeness(**means), behind_psnr, janus_index, len(found))

@@ -1,7 +1,7 @@
 """Which weights a lift is made with: of every file its SHA-256, for `environment.json`.
 
     guidance          the embedded prior, a file of one's own, the folder of Zero-1-to-3
-    lpips             the perceptual distance
+    lpips             the perceptual distance; the pyramid has no weights
     elevation         the embedded prior, where it estimated the photo's elevation
     segmentation      who cut the object out; GrabCut, a mask and transparency have no weights
     super_resolution  who enlarged it; filters have no weights
@@ -23,6 +23,7 @@ from sensorium.core.files import read_json, sha256_file, write_json
 from sensorium.core.rundir import RunDirectory
 from sensorium.encoders.lpips import SHIPPED as SHIPPED_LPIPS
 from sensorium.encoders.packaged.tools import TOOLS
+from sensorium.lifting.contrastive.term import PYRAMID
 from sensorium.lifting.generation.config import LiftConfig
 from sensorium.lifting.generation.similarity import Embedders
 from sensorium.lifting.guidance.base import Guidance
@@ -53,7 +54,7 @@ def weights_in_use(
     shipped_lpips = _packaged("sensorium.encoders", "files", SHIPPED_LPIPS)
     found: dict[str, Any] = {
         "guidance": {"name": guidance.name, "files": _hashes(*_of_guidance(guidance))},
-        "lpips": {"name": lpips, "files": _hashes(Path(config.lpips) if config.lpips else shipped_lpips)},
+        "lpips": {"name": lpips, "files": {} if lpips == PYRAMID else _hashes(Path(config.lpips or shipped_lpips))},
         "segmentation": _tool(str(photo["cut_out_by"]), config.preparation.segmenter_weights),
         "super_resolution": _tool(str(photo["enlarged_by"]), config.preparation.enlarger_weights),
         "similarity": {column: {"name": one.name, "sha256": one.sha256} for column, one in compared.found.items()},
