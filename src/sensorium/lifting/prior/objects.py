@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sensorium.lifting.camera import RADIUS, Camera, orbit
+from sensorium.lifting.camera import RADIUS, orbit
 from sensorium.lifting.prior import kernels
 from sensorium.lifting.prior.draws import Draws
 from sensorium.lifting.prior.kernels import F64, U8
@@ -83,7 +83,7 @@ class ProceduralObject:
             Premultiplied RGBA, uint8 [V, side, side, 4].
         """
         pairs = zip(elevations, azimuths, strict=True)
-        cameras = np.array([_row(orbit(rise, turn, height=side, width=side)) for rise, turn in pairs])
+        cameras = np.array([camera_row(rise, turn, side) for rise, turn in pairs])
         out = np.empty((len(cameras), side, side, 4), np.uint8)
         kernels.draw(
             self.primitives,
@@ -104,7 +104,7 @@ class ProceduralObject:
     def silhouette(self, elevation: float, azimuth: float, side: int) -> npt.NDArray[np.bool_]:
         """Return where the object is seen, one ray per pixel: bool [side, side]."""
         out = np.empty((side, side), np.uint8)
-        camera = _row(orbit(elevation, azimuth, height=side, width=side))
+        camera = camera_row(elevation, azimuth, side)
         kernels.silhouette(self.primitives, self.blend, self.profile, self.outline, self.place, camera, out)
         return out.astype(bool)
 
@@ -169,5 +169,7 @@ def _box(seen: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def _row(camera: Camera) -> F64:
+def camera_row(elevation: float, azimuth: float, side: int) -> F64:
+    """Return a camera as `kernels.draw` takes it, [13]; degrees, and pixels along a square picture."""
+    camera = orbit(elevation, azimuth, height=side, width=side)
     return np.concatenate([camera.position, *camera.c2w[:3, :3].T, [camera.tangents[1]]])

@@ -1,18 +1,21 @@
 """A pool of views on disk: objects of consecutive seeds, each seen from its reference camera and from others.
 
-    pool.json                 what it holds
+    pool.json                 what it holds, and which renderer drew it
     shard-00000.safetensors   rgba uint8 [n, V, S, S, 4], poses float32 [n, V, 2] (elevation, azimuth in degrees)
 
 View 0 is the reference. A shard is written whole, so a run that was killed goes on with the shards that are missing;
-any number of threads and any order of shards give the same files.
+any number of threads and any order of shards give the same files. Two renderers draw the same objects, compiled loops
+on the CPU (`kernels`) or torch on any device (`batched`); single pixels may differ, so their pools have other folders
+and never mix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +27,7 @@ from sensorium.core.config import Config
 from sensorium.core.errors import ConfigError, DataError
 from sensorium.core.files import read_json, read_safetensors, write_json, write_safetensors
 from sensorium.core.progress import track
+from sensorium.lifting.prior import batched
 from sensorium.lifting.prior.draws import Draws
 from sensorium.lifting.prior.objects import GENERATOR_VERSION, TRAINING_SEEDS, draw_object
 
@@ -41,11 +45,14 @@ class PoolConfig(Config):
     views: int = Field(8, ge=2, description="of each, its reference among them")
     side: int = Field(64, ge=8, multiple_of=8, description="pixels along a picture")
     generator: int = Field(GENERATOR_VERSION, description="version of what draws objects")
+    renderer: Literal["numba", "torch"] = Field(
+        "numba", description="what draws them: loops on the CPU, or torch on the training's device"
+    )
 
     @property
     def folder(self) -> str:
         """Name of the pool's folder; a pool of more objects keeps it."""
-        return f"views-{self.side}x{self.views}-{self.first_seed}"
+        return f"views-{self.side}x{self.views}-{self.first_seed}" + ("-torch" if self.renderer == "torch" else "")
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,22 @@ def render_views(seed: int, views: int, side: int, family: str | None = None) ->
     return torch.from_numpy(pictures), torch.from_numpy(poses)
 
 
-def generate(path: str | Path, config: PoolConfig, *, threads: int | None = None) -> None:
+def render_many(
+    seeds: Sequence[int], views: int, side: int, workers: ThreadPoolExecutor, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Return the views of objects, drawn in torch: uint8 [n, views, side, side, 4] and float32 [n, views, 2].
+
+    Objects are composed and framed by the workers; poses are those of `render_views`.
+    """
+    made = list(workers.map(draw_object, seeds))
+    poses = np.stack([draw_poses(one.seed, one.elevation, views) for one in made])
+    elevations, azimuths = poses[..., 0].tolist(), poses[..., 1].tolist()
+    return batched.draw(made, elevations, azimuths, side, device=device), torch.from_numpy(poses)
+
+
+def generate(
+    path: str | Path, config: PoolConfig, *, threads: int | None = None, device: torch.device | str = "cpu"
+) -> None:
     """Write the shards of a pool that are not there yet.
 
     Args:
@@ -92,9 +114,10 @@ def generate(path: str | Path, config: PoolConfig, *, threads: int | None = None
         config: What the pool holds. A folder may grow by more objects, and keeps what it has where fewer are asked
             for; all else must be as it was.
         threads: By default as many as torch uses.
+        device: Where the renderer `torch` works; that of `numba` is the CPU.
 
     Raises:
-        ConfigError: The folder holds another pool, or a seed is kept for evaluation.
+        ConfigError: The folder holds another pool, such as one of the other renderer, or a seed is kept for evaluation.
     """
     path = Path(path)
     last = config.first_seed + config.objects - 1
@@ -116,8 +139,11 @@ def generate(path: str | Path, config: PoolConfig, *, threads: int | None = None
             first = config.first_seed + number * SHARD
             seeds = range(first, min(first + SHARD, config.first_seed + config.objects))
             if not _complete(target, len(seeds)):
-                made = list(workers.map(lambda seed: render_views(seed, config.views, config.side), seeds))
-                rgba, poses = (torch.stack(values) for values in zip(*made, strict=True))
+                if config.renderer == "torch":
+                    rgba, poses = render_many(seeds, config.views, config.side, workers, device)
+                else:
+                    made = list(workers.map(lambda seed: render_views(seed, config.views, config.side), seeds))
+                    rgba, poses = (torch.stack(values) for values in zip(*made, strict=True))
                 write_safetensors(target, {"rgba": rgba, "poses": poses})
 
 

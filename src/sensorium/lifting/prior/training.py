@@ -235,7 +235,7 @@ def train(
         path: The run's folder.
         config: The training.
         pools: Folder of pools of views.
-        device: Of the network.
+        device: Of the network, and of the views that the renderer `torch` draws.
         until: Stop after so many steps in all.
 
     Returns:
@@ -286,7 +286,7 @@ def _continue(training: Training, run: RunDirectory, folder: Path, until: int) -
         number, _ = config.phase(training.step)
         phase, rate = config.phases[number], config.rate(training.step)
         if phase not in pools:
-            generate(folder / phase.pool.folder, phase.pool)
+            generate(folder / phase.pool.folder, phase.pool, device=training.device)
             # One at a time: a pool may fill much of the memory.
             pools = {phase: read(folder / phase.pool.folder, phase.pool.objects)}
         seen.append(training.advance(pools[phase]))
