@@ -35,10 +35,11 @@ def test_the_gain_scales_the_pose_and_not_the_time(gain: float) -> None:
 
 
 def test_without_a_gain_nothing_changes() -> None:
-    """A file that was written before there was the key is of a network with 1, like the shipped one."""
+    """A file that was written before there was the key is of a network with 1; the shipped one has its card's."""
     old = NetworkConfig.model_validate_json(CONFIG.model_dump_json(exclude={"pose_gain"}))
     assert old == CONFIG
-    assert ViewPrior.shipped().network.config.pose_gain == 1
+    shipped = ViewPrior.shipped()
+    assert shipped.network.config.pose_gain == shipped.card["network"]["pose_gain"]
     *_, plain, answer = run(CONFIG)
     *_, gained, other = run(CONFIG.model_copy(update={"pose_gain": 5.5}))
     assert not torch.equal(plain, gained)
