@@ -147,7 +147,7 @@ class LPIPS(nn.Module):
         return found
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distance of each pair.
+        """Return the distance of each pair, differentiable in both; d(a, a) = 0, d(a, b) = d(b, a).
 
         Args:
             first: float32 [b, 3, H, W] in -1..1, sides of at least 32 pixels.
@@ -161,11 +161,13 @@ class LPIPS(nn.Module):
         """
         check_pair(first, second)
         total = first.new_zeros(max(len(first), len(second)))
-        pairs = zip(self.heads, self.features(first), self.features(second), strict=True)
-        for weight, one, other in pairs:
-            apart = functional.conv2d((one - other).square(), weight.reshape(1, -1, 1, 1))
-            total = total + apart.mean((1, 2, 3))
+        for level, (one, other) in enumerate(zip(self.features(first), self.features(second), strict=True)):
+            total = total + self.apart(level, one, other).mean((1, 2, 3))
         return total
+
+    def apart(self, level: int, one: Tensor, other: Tensor) -> Tensor:
+        """Return how much features of a level differ, place by place: [b, 1, h, w] of two [b, C, h, w]."""
+        return functional.conv2d((one - other).square(), self.heads[level].reshape(1, -1, 1, 1))
 
 
 def check_pair(first: Tensor, second: Tensor) -> None:

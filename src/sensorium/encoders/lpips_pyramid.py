@@ -18,7 +18,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorium.encoders.lpips import LPIPS, check_pair
+from sensorium.encoders.lpips import LPIPS
 
 LEVELS = 4
 AT_FIFTY = 0.653  # see above
@@ -54,24 +54,9 @@ class Pyramid(LPIPS):
             level = smaller
         return found
 
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return the distance of each pair, differentiable in both; d(a, a) = 0, d(a, b) = d(b, a).
-
-        Args:
-            first: float32 [b, 3, H, W] in -1..1, sides of at least 32 pixels.
-            second: The same shape; or [1, 3, H, W], compared with each.
-
-        Returns:
-            float32 [b].
-
-        Raises:
-            DataError: Another shape.
-        """
-        check_pair(first, second)
-        total = first.new_zeros(max(len(first), len(second)))
-        for one, other in zip(self.features(first), self.features(second), strict=True):
-            total = total + (one - other).abs().mean((1, 2, 3))
-        return total
+    def apart(self, level: int, one: Tensor, other: Tensor) -> Tensor:
+        """Return how much they differ, place by place and colour by colour: [b, 3, h, w]."""
+        return (one - other).abs()
 
 
 def _blurred(pictures: Tensor) -> Tensor:

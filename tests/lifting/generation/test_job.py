@@ -5,14 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("numba")
 pytest.importorskip("xatlas")
-from sensorium.core import registry
 from sensorium.core.errors import ConfigError, DataError, RunError
 from sensorium.core.files import read_json
 from sensorium.core.rundir import RunDirectory
@@ -24,7 +22,6 @@ from sensorium.lifting.generation import comparing, job, texturing
 from sensorium.lifting.generation.config import LiftConfig
 from sensorium.lifting.generation.job import LiftJob
 from sensorium.lifting.generation.making import FIRST_STAGE
-from sensorium.lifting.guidance.base import GROUP
 
 from .shapes import ELEVATION, CubeOracle, cutout_picture
 
@@ -35,11 +32,7 @@ class Death(BaseException):
     """Stands for a signal that nothing can catch."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def known_cube() -> Iterator[None]:
-    with registry.registered(GROUP, "cube-oracle", CubeOracle), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(job, "VIEW_SIDE", 32)
-        yield
+pytestmark = pytest.mark.usefixtures("known_cube")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,13 @@ from PIL import Image
 
 pytest.importorskip("numba")
 pytest.importorskip("xatlas")
-from sensorium.core import registry
 from sensorium.core.files import read_json, read_safetensors
 from sensorium.core.rundir import RunDirectory
 from sensorium.experiments.run import resume
 from sensorium.lifting.files.meshes import read_mesh
 from sensorium.lifting.files.ply import read_ply
-from sensorium.lifting.generation import job
-from sensorium.lifting.guidance.base import GROUP
 
-from .shapes import ELEVATION, CubeOracle, cutout_picture
+from .shapes import ELEVATION, cutout_picture
 
 MOMENTS = ["stage 1", "meshing", "stage 2", "mesh.glb", "views/180.png"]
 CONFIG = {
@@ -46,11 +42,7 @@ CONFIG = {
 DIFFER = {"timing.jsonl", "environment.json", "lock", "report.html"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def known_cube() -> Iterator[None]:
-    with registry.registered(GROUP, "cube-oracle", CubeOracle), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(job, "VIEW_SIDE", 32)
-        yield
+pytestmark = pytest.mark.usefixtures("known_cube")
 
 
 @pytest.fixture(scope="module")

@@ -140,12 +140,29 @@ def test_a_mesh_without_extent_is_refused() -> None:
     assert isinstance(mesh.geometry, Mesh)
 
 
-def compared(*similarities: dict[str, Any]) -> comparing.Compared:
+COLUMNS = ["arm", "seeds", "PSNR, dB", "SSIM", "LPIPS (alexnet)", "IoU"]
+
+
+def compared(*similarities: dict[str, Any], nets: tuple[str, str] = ("alexnet", "alexnet")) -> comparing.Compared:
     view = {"reference_view": {"mesh": {"psnr": 20.0, "ssim": 0.5, "lpips": 0.1, "iou": 0.9}}}
+    arms = zip(comparing.ARMS, similarities, nets, strict=True)
     return comparing.Compared(
-        {arm: {0: {**view, "similarity": one}} for arm, one in zip(comparing.ARMS, similarities, strict=True)},
-        Path("nowhere"),
+        {arm: {0: {**view, "similarity": one, "lpips": net}} for arm, one, net in arms}, Path("x")
     )
+
+
+@pytest.mark.parametrize(
+    ("nets", "names"),
+    [
+        (("vgg16", "vgg16"), ["LPIPS (vgg16)"]),
+        (("pyramid", "pyramid"), ["distance of the pyramid"]),
+        (("alexnet", "pyramid"), []),
+    ],
+)
+def test_values_of_two_distances_share_no_column(nets: tuple[str, str], names: list[str]) -> None:
+    found = compared({}, {}, nets=nets)
+    assert found.columns == ["arm", "seeds", "PSNR, dB", "SSIM", *names, "IoU"]
+    assert found.table()[0] == ["base", "1", "20.000", "0.500", *["0.100" for _ in names], "0.900"]
 
 
 def test_a_column_of_its_own_in_comparisons() -> None:
@@ -155,11 +172,11 @@ def test_a_column_of_its_own_in_comparisons() -> None:
         return {"dino_sim": value, "encoders": {"dino_sim": {"name": DINO, "sha256": sha256}}}
 
     both = compared(of(0.5, "a"), of(0.75, "a"))
-    assert both.columns == [*comparing.COLUMNS, "dino_sim"]
+    assert both.columns == [*COLUMNS, "dino_sim"]
     assert [row[-1] for row in both.table()] == ["0.500", "0.750"]
     for other in (of(0.75, "b"), {"absent": {"dino_sim": "none"}}):
-        assert compared(of(0.5, "a"), other).columns == comparing.COLUMNS
-        assert len(compared(of(0.5, "a"), other).table()[0]) == len(comparing.COLUMNS)
+        assert compared(of(0.5, "a"), other).columns == COLUMNS
+        assert len(compared(of(0.5, "a"), other).table()[0]) == len(COLUMNS)
 
 
 def test_a_clip_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,9 +87,9 @@ def test_every_file_of_a_folder_is_hashed(tmp_path: Path) -> None:
     (tmp_path / "image_encoder").mkdir()
     save_file({"tower": ones(3)}, tmp_path / "image_encoder" / "model.safetensors")
     guidance = Zero123.__new__(Zero123)  # without its networks
-    guidance.config = Zero123Config(folder=str(tmp_path))
+    guidance.config, guidance.folder = Zero123Config(folder=str(tmp_path)), tmp_path
     assert in_use(guidance)["guidance"]["files"] == {
-        "model.safetensors": sha256_file(tmp_path / "image_encoder" / "model.safetensors"),
+        "image_encoder/model.safetensors": sha256_file(tmp_path / "image_encoder" / "model.safetensors"),
         "unet/diffusion_pytorch_model.safetensors": sha256_file(
             tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
         ),

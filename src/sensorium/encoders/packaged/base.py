@@ -261,8 +261,14 @@ def load_own(module: nn.Module, folder: Path) -> nn.Module:
     return module
 
 
-def load_pretrained(folder: Path, architecture: str, **options: Any) -> nn.Module:
+def load_pretrained(folder: Path, architecture: str, *, part: bool = False, **options: Any) -> nn.Module:
     """Build a model of transformers from a folder: no code of the folder runs, no network, safetensors alone.
+
+    Args:
+        folder: Of configuration and weights.
+        architecture: A class of transformers.
+        part: Whether the folder may hold more than the model takes, as one tower of two.
+        options: Of the class.
 
     Raises:
         DataError: A tensor is missing, superfluous or of another shape.
@@ -280,7 +286,8 @@ def load_pretrained(folder: Path, architecture: str, **options: Any) -> nn.Modul
         output_loading_info=True,
         **options,
     )
-    if wrong := [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]:
+    superfluous = [] if part else report["unexpected_keys"]
+    if wrong := [*report["missing_keys"], *superfluous, *report["mismatched_keys"]]:
         raise DataError(f"{folder} does not fit a {architecture}: {len(wrong)} tensors differ, among them {wrong[0]}")
     built: nn.Module = model
     return built

@@ -13,6 +13,7 @@ from PIL import Image
 from sensorium.core.files import write_json
 from sensorium.core.pages import picture, write_page
 from sensorium.lifting.contrastive import UNIT
+from sensorium.lifting.contrastive.term import PYRAMID
 from sensorium.lifting.generation.config import LiftConfig, laid_over
 from sensorium.lifting.generation.similarity import COLUMNS as SIMILARITIES
 
@@ -33,11 +34,11 @@ class Compared:
     folder: Path
 
     def table(self) -> list[list[str]]:
-        """Return rows as `columns` names them: means over the seeds, the first four of the mesh at the photo's view."""
+        """Return rows as `columns` names them: means over the seeds, up to the IoU of the mesh at the photo's view."""
         rows = []
         for arm, found in self.results.items():
             views = [result["reference_view"]["mesh"] for result in found.values()]
-            values = [[view[name] for view in views] for name in ("psnr", "ssim", "lpips", "iou")]
+            values = [[view[name] for view in views] for name in self.likeness]
             values += [[result["similarity"][name] for result in found.values()] for name in self.similarities]
             rows.append([arm, str(len(found)), *(f"{np.mean(value):.3f}" for value in values)])
         return rows
@@ -45,7 +46,16 @@ class Compared:
     @property
     def columns(self) -> list[str]:
         """Names of the table's columns; dino_sim and clip_sim stand there where every run has them."""
-        return [*COLUMNS, *self.similarities]
+        return ["arm", "seeds", *self.likeness.values(), *self.similarities]
+
+    @property
+    def likeness(self) -> dict[str, str]:
+        """Names of what is measured at the photo's view, by key: a perceptual distance only where all runs have the
+        same, and by its own name."""
+        nets = {result["lpips"] for found in self.results.values() for result in found.values()}
+        net = nets.pop() if len(nets) == 1 else None
+        distance = {} if net is None else {"lpips": "distance of the pyramid" if net == PYRAMID else f"LPIPS ({net})"}
+        return {"psnr": "PSNR, dB", "ssim": "SSIM", **distance, "iou": "IoU"}
 
     @property
     def similarities(self) -> list[str]:
@@ -56,9 +66,6 @@ class Compared:
             for name in SIMILARITIES
             if all(name in one for one in all_of) and len({one["encoders"][name]["sha256"] for one in all_of}) == 1
         ]
-
-
-COLUMNS = ["arm", "seeds", "PSNR, dB", "SSIM", "LPIPS", "IoU"]
 
 
 def compare(tree: Mapping[str, Any], seeds: Sequence[int], folder: Path, finish: Finish) -> Compared:

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from sensorium.core import registry
 from sensorium.core.config import Config
-from sensorium.core.errors import DataError, SensoriumError, require
+from sensorium.core.errors import DataError, SensoriumError
+from sensorium.encoders.packaged.base import load_pretrained
 from sensorium.encoders.protocol import FoundationEncoder, Prepared
 from sensorium.lifting.camera import Camera, orbit
 from sensorium.lifting.files.pictures import to_image
@@ -209,31 +210,13 @@ def _clip(choice: str) -> Embedder:
 
     def vectors(pictures: Sequence[Image.Image]) -> Tensor:
         if not loaded:
-            loaded.append(_projected(encoder.found.folder))
+            loaded.append(load_pretrained(encoder.found.folder, "CLIPVisionModelWithProjection", part=True).eval())
         batch: Mapping[str, Tensor] = encoder.collate(_prepared(encoder, pictures))
         with torch.no_grad():
             found: Tensor = loaded[0](pixel_values=batch["pixels"]).image_embeds
         return found
 
     return Embedder(CLIP if choice == "auto" else Path(choice).name, encoder.weights_hash, vectors)
-
-
-def _projected(folder: Path) -> Any:
-    """CLIP's picture tower with its projection, from a folder: safetensors alone, no code of the folder runs."""
-    transformers: Any = require("transformers", extra="encoders", purpose="clip_sim")
-    transformers.utils.logging.disable_progress_bar()  # a bar of its own in the middle of ours
-    model, report = transformers.CLIPVisionModelWithProjection.from_pretrained(
-        str(folder),
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    missing = sorted(name for name in report["missing_keys"] if not name.endswith("position_ids"))
-    if missing:
-        raise DataError(f"{folder} holds no whole CLIP: {missing[0]} is missing, which clip_sim needs")
-    return model.eval().requires_grad_(False)
 
 
 def _prepared(encoder: FoundationEncoder, pictures: Sequence[Image.Image]) -> list[Prepared]:

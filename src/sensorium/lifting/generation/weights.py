@@ -13,7 +13,7 @@ Iterable[Path]`; without one none is listed, and its identity stands in `result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -53,7 +53,7 @@ def weights_in_use(
     """
     shipped_lpips = _packaged("sensorium.encoders", "files", SHIPPED_LPIPS)
     found: dict[str, Any] = {
-        "guidance": {"name": guidance.name, "files": _hashes(*_of_guidance(guidance))},
+        "guidance": {"name": guidance.name, "files": _of_guidance(guidance)},
         "lpips": {"name": lpips, "files": {} if lpips == PYRAMID else _hashes(Path(config.lpips or shipped_lpips))},
         "segmentation": _tool(str(photo["cut_out_by"]), config.preparation.segmenter_weights),
         "super_resolution": _tool(str(photo["enlarged_by"]), config.preparation.enlarger_weights),
@@ -81,16 +81,16 @@ def write_weights(run: RunDirectory, weights: dict[str, Any], *, rasteriser: str
     write_json(path, {**tree, "device": device, "rasteriser": rasteriser, "weights": weights})
 
 
-def _of_guidance(guidance: Guidance) -> Iterable[Path]:
-    own = getattr(guidance, "weight_files", None)
+def _of_guidance(guidance: Guidance) -> dict[str, str]:
+    own: Callable[[], Iterable[Path]] | None = getattr(guidance, "weight_files", None)
     if own is not None:
-        return list(own())
+        return _hashes(*own())
     if isinstance(guidance, ViewPriorGuidance):
         given = guidance.config.weights
-        return [_shipped_prior() if given is None else Path(given)]
-    if isinstance(guidance, Zero123):
-        return sorted(Path(guidance.config.folder).expanduser().rglob("*.safetensors"))
-    return []
+        return _hashes(_shipped_prior() if given is None else Path(given))
+    if isinstance(guidance, Zero123):  # its identity has read these gigabytes
+        return {name: sha256 for name, sha256 in guidance.file_hashes.items() if name.endswith(".safetensors")}
+    return {}
 
 
 def _tool(name: str, given: str | None) -> Named:

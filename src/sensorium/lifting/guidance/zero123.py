@@ -140,10 +140,10 @@ class Zero123:
     def identity(self) -> str:
         """Return a digest of the settings and of every file that weights and schedule come from."""
         drawn = [] if self.config.times == "annealed" else [self.config.times]
-        return digest(self.name, self.config.scale, self._files, *drawn)
+        return digest(self.name, self.config.scale, self.file_hashes, *drawn)
 
     @cached_property
-    def _files(self) -> dict[str, str]:
+    def file_hashes(self) -> dict[str, str]:
         """SHA-256 of the files by their place in the folder; gigabytes, so they are read once."""
         found = (path for part in PARTS for path in (self.folder / part).rglob("*"))
         kept = sorted(path for path in found if path.suffix in (".safetensors", ".json"))
